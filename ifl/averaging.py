@@ -1,0 +1,52 @@
+"""Parameters in messages: packing a module's state, averaging states, loading them back.
+
+Source: McMahan et al. 2017, algorithm 1 (FederatedAveraging), the server's last line.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ifl.message import Message
+
+PARAMS = "params"
+
+
+def state(module: nn.Module) -> list[Tensor]:
+    """Return every floating-point parameter and buffer, in the order of the state dict."""
+    return [t for t in module.state_dict().values() if t.is_floating_point()]
+
+
+def pack(module: nn.Module, samples: int) -> Message:
+    """Return a message of the module's state and the number of samples behind it (int64)."""
+    return Message(
+        samples=torch.tensor(samples),
+        **{f"{PARAMS}.{i}": tensor for i, tensor in enumerate(state(module))},
+    )
+
+
+def average(uploads: Mapping[int, Message]) -> Message:
+    """Return the mean of packed states, each weighted by its samples: sum n_k w_k / sum n_k."""
+    packed = [dict(m.group(PARAMS)) for m in uploads.values()]
+    samples = torch.stack([m.samples for m in uploads.values()]).double()
+    weights = (samples / samples.sum()).tolist()
+    return Message(
+        **{f"{PARAMS}.{name}": weighted([p[name] for p in packed], weights) for name in packed[0]}
+    )
+
+
+def weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """Return sum_k weights[k] * tensors[k], summed in float64, as float32."""
+    total = torch.zeros_like(tensors[0], dtype=torch.float64)
+    for tensor, weight in zip(tensors, weights, strict=True):
+        total.add_(tensor, alpha=weight)
+    return total.float()
+
+
+def unpack(module: nn.Module, message: Message) -> None:
+    """Write a packed state into the module."""
+    packed = dict(message.group(PARAMS))
+    with torch.no_grad():
+        for i, tensor in enumerate(state(module)):
+            tensor.copy_(packed[str(i)])

@@ -1,0 +1,127 @@
+"""A client (a vendor): its network, its shard, its optimisers, its own random streams."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
+
+from ifl.data import Shard
+from ifl.errors import ConfigError
+from ifl.models import SplitModel
+from ifl.seeding import rng
+
+OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
+
+
+@dataclass(frozen=True)
+class Optimizers:
+    """How to make the optimiser of a base block and of a modular block (eta_b, eta_m)."""
+
+    base: OptimizerMaker
+    modular: OptimizerMaker
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the parties agree on before they start: optimisers, batch size B, seed, device."""
+
+    optimizers: Optimizers
+    batch_size: int
+    seed: int = 0
+    device: str = "cpu"
+
+
+class Client:
+    """One party that learns: a split network on a shard of images.
+
+    Mini-batches are drawn without replacement from a shuffled order that is drawn
+    anew when fewer than ``batch_size`` samples of it are left.
+
+    Args:
+        name: how messages to the user call it, such as "client 2 (conv_base)".
+        number: k, from 0; also names its random streams.
+        training: its batch size is at most the size of the shard.
+
+    Raises:
+        ConfigError: the shard holds less than one batch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        number: int,
+        model: SplitModel,
+        shard: Shard,
+        training: Training,
+    ) -> None:
+        if not 1 <= training.batch_size <= len(shard):
+            raise ConfigError(
+                f"batch_size must be between 1 and the smallest shard, got {training.batch_size} "
+                f"while {name} has {len(shard)} samples; lower batch_size or clients.count, or "
+                "choose a more even partition"
+            )
+        self.name = name
+        self.number = number
+        self.model = model.to(training.device)
+        self.shard = shard
+        self.training = training
+        self.base_optimizer = training.optimizers.base(model.base.parameters())
+        self.modular_optimizer = training.optimizers.modular(model.modular.parameters())
+        self._x = shard.inputs().to(training.device)
+        self._y = shard.y.to(training.device)
+        self._shuffle = rng(training.seed, "client", number, "batches")
+        self._order = torch.empty(0, dtype=torch.int64)
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Return the next mini-batch: x (B, C, H, W) float32, y (B,) int64."""
+        size = self.training.batch_size
+        if len(self._order) < size:
+            self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
+        chosen, self._order = self._order[:size], self._order[size:]
+        return self._x[chosen], self._y[chosen]
+
+    def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the next ``count`` mini-batches."""
+        for _ in range(count):
+            yield self.batch()
+
+    def step(self, x: Tensor, y: Tensor, *optimizers: Optimizer) -> Tensor:
+        """Take one step of each optimiser on the cross-entropy of the whole network.
+
+        Args:
+            x: (B, C, H, W) float32 images.
+            y: (B,) int64 labels.
+            optimizers: those that step; both blocks' if none is named.
+
+        Returns:
+            The loss before the step, a scalar without graph.
+        """
+        loss = cross_entropy(self.model(x), y)
+        return descend(loss, *(optimizers or (self.base_optimizer, self.modular_optimizer)))
+
+
+def descend(loss: Tensor, *optimizers: Optimizer) -> Tensor:
+    """Take one step of each optimiser down ``loss``; return its value without graph."""
+    for optimizer in optimizers:
+        optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    for optimizer in optimizers:
+        optimizer.step()
+    return loss.detach()
+
+
+@contextmanager
+def frozen(block: nn.Module) -> Iterator[None]:
+    """Hold a block fixed inside: no weight gradients, no running statistics, no dropout."""
+    training, learning = block.training, [p for p in block.parameters() if p.requires_grad]
+    block.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        block.train(training)
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -1,0 +1,212 @@
+"""Image sets as tensors in memory: the embedded digits, torchvision's sets, KMNIST-10k.
+
+Images stay uint8, as they were published; ``Shard.inputs`` scales a whole shard
+once, so that no per-sample transform runs in the training loop.
+
+KMNIST: Clanuwat et al. 2018, "Deep Learning for Classical Japanese Literature".
+Digits: Alpaydin & Kaynak 1998, the 1,797 images that scikit-learn carries.
+"""
+
+import gzip
+import hashlib
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ifl.errors import DataError
+from ifl.seeding import numpy_rng
+
+KMNIST_URL = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Images x (n, C, H, W) uint8 and labels y (n,) int64 in [0, classes)."""
+
+    x: Tensor
+    y: Tensor
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def inputs(self) -> Tensor:
+        """Return the images as the networks take them: (n, C, H, W) float32 in [-1, 1]."""
+        return self.x.float().div_(127.5).sub_(1.0)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named image set: disjoint train and test shards, C x H x W shape, class count.
+
+    Raises:
+        DataError: images or labels are not what ``shape`` and ``classes`` promise.
+    """
+
+    name: str
+    train: Shard
+    test: Shard
+    shape: tuple[int, ...]
+    classes: int
+
+    def __post_init__(self) -> None:
+        for part, shard in (("train", self.train), ("test", self.test)):
+            found = tuple(shard.x.shape[1:])
+            if found != self.shape:
+                raise DataError(
+                    f"{self.name}: {part} images have shape {found}, data.shape says {self.shape}; "
+                    "set data.shape to what the files hold"
+                )
+            if len(shard.x) != len(shard.y) or len(shard) == 0:
+                raise DataError(
+                    f"{self.name}: {part} has {len(shard.x)} images and {len(shard.y)} labels; "
+                    "it needs one label per image and at least one image"
+                )
+            low, high = int(shard.y.min()), int(shard.y.max())
+            if low < 0 or high >= self.classes:
+                raise DataError(
+                    f"{self.name}: {part} labels run from {low} to {high}, data.classes="
+                    f"{self.classes} allows 0 to {self.classes - 1}; correct data.classes"
+                )
+
+
+def stratified_split(
+    labels: np.ndarray, test_fraction: float, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split indices so that every class gives the same fraction to the test part.
+
+    Args:
+        labels: (n,) integer class of each sample.
+        test_fraction: share of each class in the test part, rounded to whole samples.
+
+    Returns:
+        Sorted train indices and test indices, disjoint and exhaustive.
+    """
+    test: list[np.ndarray] = []
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        test.append(members[: round(test_fraction * len(members))])
+    chosen = np.sort(np.concatenate(test))
+    return np.setdiff1d(np.arange(len(labels)), chosen), chosen
+
+
+def _split(name: str, x: Tensor, y: Tensor, shape: Sequence[int], classes: int) -> Dataset:
+    """Split 80/20, stratified, by a stream of the data's name and never of the run's seed."""
+    train, test = stratified_split(y.numpy(), 0.2, numpy_rng(0, "data", name))
+    return Dataset(
+        name, Shard(x[train], y[train]), Shard(x[test], y[test]), tuple(shape), classes
+    )
+
+
+def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "Digits") -> Dataset:
+    """Load scikit-learn's 1,797 grey 8 x 8 digits, resized bilinearly to ``shape``, 80/20."""
+    from sklearn.datasets import load_digits  # seconds to import, needed here alone
+
+    pixels, labels = load_digits(return_X_y=True)
+    small = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8)
+    large = torch.nn.functional.interpolate(
+        small, size=tuple(shape[1:]), mode="bilinear", align_corners=False
+    )
+    x = (large * (255 / 16)).round().to(torch.uint8)
+    return _split(name, x, torch.tensor(labels, dtype=torch.int64), shape, classes)
+
+
+def from_torchvision(
+    dataset: str,
+    root: str,
+    name: str,
+    shape: Sequence[int],
+    classes: int,
+    train: Mapping[str, Any],
+    test: Mapping[str, Any],
+) -> Dataset:
+    """Load any classification set of ``torchvision.datasets``; it downloads and checks md5.
+
+    Args:
+        dataset: class name in ``torchvision.datasets``, such as "KMNIST".
+        root: folder that torchvision keeps its files in.
+        train, test: keyword arguments that choose each part, such as {"train": True}.
+
+    Raises:
+        DataError: there is no such set, or it is not at ``root`` and cannot be downloaded.
+    """
+    import torchvision.datasets
+
+    maker = getattr(torchvision.datasets, dataset, None)
+    if maker is None:
+        raise DataError(
+            f"data.dataset={dataset} is not in torchvision.datasets; see its documentation for names"
+        )
+    parts = []
+    for choice in (train, test):
+        try:
+            parts.append(_tensors(maker(root, download=True, **choice), shape))
+        except (OSError, RuntimeError, ValueError, EOFError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise DataError(
+                f"{name} is not whole in data.root={root} and could not be downloaded there "
+                f"({reason[-1]}); go online once, or set IFL_DATA or data.root to a folder that has it"
+            ) from error
+    return Dataset(name, parts[0], parts[1], tuple(shape), classes)
+
+
+def _tensors(source: Any, shape: Sequence[int]) -> Shard:
+    """Return all samples of a torchvision set: the stored array, or else image by image."""
+    if hasattr(source, "data") and hasattr(source, "targets"):
+        x, y = torch.as_tensor(source.data), torch.as_tensor(source.targets)
+        x = x.unsqueeze(1) if x.dim() == 3 else x.permute(0, 3, 1, 2).contiguous()
+        if tuple(x.shape[1:]) == tuple(shape):
+            return Shard(x, y.long())
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    images, labels = [], []
+    for image, label in source:
+        images.append(np.array(image.convert(mode).resize((width, height)), dtype=np.uint8))
+        labels.append(int(label))
+    x = torch.from_numpy(np.stack(images))
+    x = x.unsqueeze(1) if channels == 1 else x.permute(0, 3, 1, 2).contiguous()
+    return Shard(x, torch.tensor(labels, dtype=torch.int64))
+
+
+def kmnist10k(
+    root: str, name: str, shape: Sequence[int], classes: int, md5: Mapping[str, str]
+) -> Dataset:
+    """Load the 10,000 official KMNIST test images alone, split 8,000/2,000, stratified.
+
+    Args:
+        root: folder with KMNIST/raw/ as torchvision lays it out.
+        md5: file name -> md5 of the gzip file, images first, labels second.
+
+    Raises:
+        DataError: a file is missing, or its md5 or IDX header is wrong.
+    """
+    images, labels = (_read_idx(Path(root) / "KMNIST" / "raw" / f, m) for f, m in md5.items())
+    x = torch.from_numpy(images).unsqueeze(1)
+    return _split(name, x, torch.from_numpy(labels).long(), shape, classes)
+
+
+def _read_idx(path: Path, md5: str) -> np.ndarray:
+    """Return the uint8 array of a gzipped IDX file (LeCun's format) after checking its md5."""
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path.name} was looked for in {path.parent} and is not readable there; "
+            f"download it from {KMNIST_URL}{path.name}, or set IFL_DATA or data.root "
+            "to the folder above KMNIST/raw"
+        ) from error
+    found = hashlib.md5(packed).hexdigest()
+    if found != md5:
+        raise DataError(
+            f"{path} has md5 {found}, expected {md5}; it is damaged or another file: "
+            f"download it again from {KMNIST_URL}{path.name}"
+        )
+    raw = gzip.decompress(packed)
+    dims = raw[3]
+    sizes = struct.unpack(f">{dims}I", raw[4 : 4 + 4 * dims])
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(sizes).copy()

@@ -1,0 +1,83 @@
+"""Conducts a round of any method among parties in this process."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ifl.channel import Channel
+from ifl.client import Client
+from ifl.errors import DivergenceError
+from ifl.message import Message
+from ifl.methods import Conversation, Method, Server
+from ifl.seeding import global_stream
+
+
+class Engine:
+    """Runs the clients' halves in lockstep with the server half, all traffic by the channel."""
+
+    def __init__(self, method: Method, clients: Sequence[Client], channel: Channel) -> None:
+        self.method = method
+        self.clients = clients
+        self.channel = channel
+        self.server: Server = method.open(clients)
+
+    def round(self, number: int) -> float:
+        """Conduct one round; return the mean of all training losses in it.
+
+        Raises:
+            DivergenceError: a loss is not finite; names the party, the round and the step.
+        """
+        talks = {c.number: self.method.client_round(c, number) for c in self.clients}
+        inbox: dict[int, Message] = {}
+        losses: dict[str, torch.Tensor | None] = {}
+        turn = 0
+        while talks:
+            outbox: dict[int, Message] = {}
+            for client in self.clients:
+                if client.number in talks:
+                    said = self._turn(client, talks[client.number], inbox, number, turn)
+                    if isinstance(said, Message):
+                        outbox[client.number] = said
+                    else:
+                        losses[client.name] = said
+                        del talks[client.number]
+            if outbox:
+                inbox = self.channel.down(self.server.reply(self.channel.up(outbox)))
+            turn += 1
+        losses["the server"] = self.server.end_round()
+        return mean_loss(losses, number)
+
+    def _turn(
+        self,
+        client: Client,
+        talk: Conversation,
+        inbox: dict[int, Message],
+        round_number: int,
+        turn: int,
+    ) -> Message | torch.Tensor | None:
+        """Let a client's half run to its next upload, or to its end and its losses."""
+        training = client.training
+        stream = ("client", client.number, "modules", round_number, turn)
+        with global_stream(training.seed, *stream, device=training.device):
+            try:
+                return next(talk) if turn == 0 else talk.send(inbox.get(client.number))
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+
+
+def mean_loss(losses: dict[str, torch.Tensor | None], round_number: int) -> float:
+    """Return the mean over all parties' losses (steps,) of a round.
+
+    Raises:
+        DivergenceError: one is not finite.
+    """
+    known = {party: values for party, values in losses.items() if values is not None}
+    for party, values in known.items():
+        finite = values.isfinite()
+        if not finite.all():
+            step = int((~finite).int().argmax())
+            raise DivergenceError(
+                f"the training loss of {party} is {float(values[step])} in round {round_number}, "
+                f"step {step + 1}; lower optimizer.lr, or choose another optimizer"
+            )
+    return float(torch.cat(list(known.values())).mean())

@@ -1,0 +1,25 @@
+"""What can go wrong through a user's input, one sentence each.
+
+Every message names the value, the rule and the way out; the command line
+prints it as it stands, without a traceback.
+"""
+
+
+class IFLError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ConfigError(IFLError, ValueError):
+    """A setting is out of its range, or two settings contradict each other."""
+
+
+class DataError(IFLError):
+    """A data set is missing, incomplete or not what it claims to be."""
+
+
+class MessageError(IFLError):
+    """Bytes received are not a message of this federation."""
+
+
+class DivergenceError(IFLError):
+    """A training loss is no longer a finite number."""

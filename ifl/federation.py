@@ -1,0 +1,79 @@
+"""Builds a federation: shards for clients, clients from members, an engine around them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from ifl.channel import Channel
+from ifl.checks import at_least
+from ifl.client import Client, Training
+from ifl.codecs import Codec
+from ifl.data import Dataset, Shard
+from ifl.engine import Engine
+from ifl.methods import Method
+from ifl.models import SplitModel, check_contract
+from ifl.partition import Partition
+from ifl.seeding import global_stream, numpy_rng
+
+
+@dataclass(frozen=True)
+class Member:
+    """An architecture: what a user calls it, and how to make a fresh block of either kind."""
+
+    name: str
+    base: Callable[[], nn.Module]
+    modular: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Federation:
+    """Everything that a run trains and tests."""
+
+    data: Dataset
+    engine: Engine
+
+    def class_table(self) -> np.ndarray:
+        """Return how many samples of each class each client holds: (clients, classes) int64."""
+        shards = [client.shard.y.numpy() for client in self.engine.clients]
+        return np.stack([np.bincount(y, minlength=self.data.classes) for y in shards])
+
+
+def build(
+    data: Dataset,
+    partition: Partition,
+    members: Sequence[Member],
+    count: int,
+    method: Method,
+    training: Training,
+    codec: Codec,
+    fusion_dim: int,
+) -> Federation:
+    """Deal the training set to ``count`` clients that cycle through the members.
+
+    The partition and client k's initial weights follow from the seed alone, so that every
+    method of one seed has the same.
+
+    Raises:
+        ConfigError: a block breaks the contract, a shard is smaller than a batch, or the
+            method does not suit these clients.
+    """
+    at_least("clients.count", count, 1)
+    at_least("fusion.dim", fusion_dim, 1)
+    at_least("number of clients.members", len(members), 1)
+    seed = training.seed
+    labels = data.train.y.numpy()
+    parts = partition(labels, count, numpy_rng(seed, "partition"))
+    clients = []
+    for number, indices in enumerate(parts):
+        member = members[number % len(members)]
+        name = f"client {number} ({member.name})"
+        with global_stream(seed, "client", number, "weights"):
+            model = SplitModel(member.base(), member.modular())
+        if number < len(members):
+            check_contract(model, name, data.shape, fusion_dim, data.classes)
+        shard = Shard(data.train.x[indices], data.train.y[indices])
+        clients.append(Client(name, number, model, shard, training))
+    channel = Channel(codec, data.classes, training.device)
+    return Federation(data, Engine(method, clients, channel))

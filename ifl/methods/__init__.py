@@ -1,0 +1,66 @@
+"""A method is a conversation between a client half and a server half.
+
+The client half is a generator: it yields an upload and is resumed with the server's
+reply. The server half maps the uploads of all clients to replies. The halves share no
+object; what one knows of the other came through the channel. ``open`` is the one place
+that sees both sides, before anything is trained: it checks that the clients suit the
+method and gives everyone the start that the seed prescribes, which costs no byte.
+"""
+
+from collections.abc import Generator, Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from ifl.client import Client
+from ifl.message import Message
+
+Conversation = Generator[Message, Message | None, Tensor | None]
+Blocks = Mapping[str, nn.Module]  # owner ("0", "1", ... or "server") -> block
+
+
+class Server(Protocol):
+    """The server half of a method during one run."""
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the reply to each client that gets one, given one upload of each."""
+
+    def end_round(self) -> Tensor | None:
+        """Do what the server does between rounds; return its training losses, if it has any."""
+
+
+class Method(Protocol):
+    """What the engine, the evaluation and the command line know of a method."""
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Check and align the clients, and return a fresh server half.
+
+        Raises:
+            ConfigError: these clients cannot be trained by this method.
+        """
+
+    def client_round(self, me: Client, round_number: int) -> Conversation:
+        """Run one client's share of a round; return its training losses (steps,), if any."""
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return the base blocks and the modular blocks that exist, by owner."""
+
+
+class StatelessServer:
+    """A server that keeps nothing from one round to the next and sends nothing."""
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Answer nobody."""
+        return {}
+
+    def end_round(self) -> Tensor | None:
+        """Do nothing."""
+        return None
+
+
+def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
+    """Return every client's own base block and own modular block."""
+    return (
+        {str(c.number): c.model.base for c in clients},
+        {str(c.number): c.model.modular for c in clients},
+    )

@@ -1,0 +1,143 @@
+"""FSL: federated split learning, the network's upper part on the server.
+
+Sources: Thapa et al. 2022, "SplitFed: When Federated Learning Meets Split Learning"
+(V1, V2); Gawali et al. 2021, "Comparison of Privacy-Preserving Distributed Deep Learning
+Methods in Healthcare" (V3).
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ifl.averaging import average, pack, state, unpack, weighted
+from ifl.checks import at_least, one_of, same_architecture
+from ifl.client import Client, OptimizerMaker, descend
+from ifl.message import Message
+from ifl.methods import Blocks, Conversation, Server
+
+
+@dataclass(frozen=True)
+class FSL:
+    """Split learning by many clients at once.
+
+    In each of tau local steps client k sends z_k = f_b,k(x) and y_k; the server takes a
+    step on its modular block and returns dCE/dz_k, with which the client takes one on its
+    base block.
+
+    | server     | sync_base | published as                                             |
+    | ---------- | --------- | -------------------------------------------------------- |
+    | shared     | true      | SplitFed V2; here in client order, there in random order |
+    | per_client | true      | SplitFed V1                                              |
+    | per_client | false     | SplitFed V3                                              |
+    | shared     | false     | SplitFed V2 without its fed server                       |
+
+    Bytes per round, N clients, d, float32, label type of b bytes, plus one header a
+    message: uplink N*tau*B*(4d + b), downlink N*tau*B*4d; with sync_base, for P_b
+    parameters and buffers of a base block, N*(4P_b + 8) more up and N*4P_b more down.
+
+    Args:
+        tau: local steps, an exchange each.
+        server: "shared", one modular block that learns from every client in turn;
+            "per_client", a copy each, averaged after the round.
+        sync_base: average the base blocks after the round; needs equal ones.
+    """
+
+    tau: int = 10
+    server: str = "shared"
+    sync_base: bool = False
+
+    def __post_init__(self) -> None:
+        at_least("local.tau", self.tau, 1)
+        one_of("method.server", self.server, "shared", "per_client")
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Return a server with a copy of client 0's modular block (its start for all).
+
+        Raises:
+            ConfigError: ``sync_base`` and the base blocks are not of one architecture.
+        """
+        if self.sync_base:
+            same_architecture("method=fsl with method.sync_base=true", clients, whole=False)
+            for client in clients[1:]:
+                client.model.base.load_state_dict(clients[0].model.base.state_dict())
+        owners = [c.number for c in clients] if self.server == "per_client" else [0]
+        samples = {c.number: len(c.shard) for c in clients}
+        first = clients[0]
+        optimizer = first.training.optimizers.modular
+        return FSLServer(first.model.modular, owners, samples, optimizer)
+
+    def client_round(self, me: Client, round_number: int) -> Conversation:
+        """Train tau steps with the server's gradients; the server knows the losses."""
+        for x, y in me.batches(self.tau):
+            z = me.model.base(x)
+            reply = yield Message(z=z, y=y)
+            assert reply is not None
+            me.base_optimizer.zero_grad()
+            z.backward(reply.grad)
+            me.base_optimizer.step()
+        if self.sync_base:
+            reply = yield pack(me.model.base, len(me.shard))
+            assert reply is not None
+            unpack(me.model.base, reply)
+        return None
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return the N base blocks and the server's modular block."""
+        assert isinstance(server, FSLServer)
+        bases = {str(c.number): c.model.base for c in clients}
+        return bases, {"server": next(iter(server.modulars.values()))}
+
+
+class FSLServer:
+    """Holds the modular block, or a copy for each client, and its optimiser.
+
+    Args:
+        modular: the block to start from; it is copied.
+        owners: the clients that have a copy of their own; the first serves all others.
+        samples: client -> size of its shard, the weights of the average.
+        optimizer: makes a copy's optimiser.
+    """
+
+    def __init__(
+        self,
+        modular: nn.Module,
+        owners: Sequence[int],
+        samples: Mapping[int, int],
+        optimizer: OptimizerMaker,
+    ) -> None:
+        self.modulars = {k: deepcopy(modular) for k in owners}
+        self.optimizers = {k: optimizer(m.parameters()) for k, m in self.modulars.items()}
+        self.samples = samples
+        self.losses: list[Tensor] = []
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return each client's gradient of z, or the average of the base blocks sent."""
+        if all("z" in upload for upload in uploads.values()):
+            return {k: self._learn(k, upload) for k, upload in sorted(uploads.items())}
+        return dict.fromkeys(uploads, average(uploads))
+
+    def _learn(self, client: int, upload: Message) -> Message:
+        owner = client if client in self.modulars else next(iter(self.modulars))
+        z = upload.z.requires_grad_()
+        loss = cross_entropy(self.modulars[owner](z), upload.y)
+        self.losses.append(descend(loss, self.optimizers[owner]))
+        assert z.grad is not None
+        return Message(grad=z.grad)
+
+    def end_round(self) -> Tensor | None:
+        """Average the copies, if there are several; return the round's losses."""
+        if len(self.modulars) > 1:
+            total = sum(self.samples.values())
+            weights = [self.samples[k] / total for k in self.modulars]
+            columns = zip(*(state(m) for m in self.modulars.values()), strict=True)
+            with torch.no_grad():
+                for copies in columns:
+                    mean = weighted(copies, weights)
+                    for copy in copies:
+                        copy.copy_(mean)
+        losses, self.losses = torch.stack(self.losses), []
+        return losses

@@ -1,0 +1,89 @@
+"""IFL: interoperable federated learning over fusion outputs.
+
+Source: Krouka & Bennis 2025, "Communication-Efficient and Interoperable Distributed
+Learning", arXiv 2509.22823. Deviations: README, "What differs from the paper".
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from ifl.checks import at_least, one_of
+from ifl.client import Client, descend, frozen
+from ifl.message import Message
+from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
+
+
+@dataclass(frozen=True)
+class IFL:
+    """The paper's two stages.
+
+    Stage 1, tau times on a batch of the client's own:
+        theta_b,k <- theta_b,k - eta_b grad CE(f_m,k(f_b,k(x)), y), theta_m,k held fixed.
+    Upload z_k = f_b,k(x) (B, d) and y_k (B,); the server broadcasts the concatenations
+    Z (N*B, d) and Y (N*B,) in client order. Stage 2, base block held fixed:
+        theta_m,k <- theta_m,k - eta_m grad CE(f_m,k(Z), Y).
+
+    Bytes per round, N clients, float32, label type of b bytes, plus one header a message:
+        uplink N*B*(4d + b), downlink N*N*B*(4d + b) (the broadcast counts per receiver).
+
+    Args:
+        tau: local steps of stage 1.
+        stage2: "pooled", one step on the pool; "per_client", one step on each client's
+            pair, in client order.
+        upload_batch: "fresh", z_k of a batch that stage 1 did not use; "last", of the
+            last batch of stage 1.
+    """
+
+    tau: int = 10
+    stage2: str = "pooled"
+    upload_batch: str = "fresh"
+
+    def __post_init__(self) -> None:
+        at_least("local.tau", self.tau, 1)
+        one_of("method.stage2", self.stage2, "pooled", "per_client")
+        one_of("method.upload_batch", self.upload_batch, "fresh", "last")
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Return a stateless server; any clients that keep the contract will do."""
+        return IFLServer()
+
+    def client_round(self, me: Client, round_number: int) -> Conversation:
+        """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
+        losses = []
+        with frozen(me.model.modular):
+            for x, y in me.batches(self.tau):
+                losses.append(me.step(x, y, me.base_optimizer))
+
+        if self.upload_batch == "fresh":
+            x, y = me.batch()
+        with frozen(me.model.base), torch.no_grad():
+            z = me.model.base(x)
+        pool = yield Message(z=z, y=y)
+
+        assert pool is not None
+        for z, y in self.portions(pool, len(y)):
+            descend(cross_entropy(me.model.modular(z), y), me.modular_optimizer)
+        return torch.stack(losses)
+
+    def portions(self, pool: Message, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield what each step of stage 2 learns from: z (n, d) and y (n,)."""
+        rows = len(pool.y) if self.stage2 == "pooled" else batch_size
+        yield from zip(pool.z.split(rows), pool.y.split(rows), strict=True)
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return N base and N modular blocks: the paper's compositions f_m,i(f_b,k(x))."""
+        return own_blocks(clients)
+
+
+class IFLServer(StatelessServer):
+    """Concatenates and broadcasts; keeps nothing."""
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the pool of all uploads, in client order, to every client."""
+        ordered = [uploads[k] for k in sorted(uploads)]
+        pool = Message(z=torch.cat([m.z for m in ordered]), y=torch.cat([m.y for m in ordered]))
+        return dict.fromkeys(uploads, pool)

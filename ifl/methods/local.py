@@ -1,0 +1,40 @@
+"""Local: every client alone, no communication. The floor of every figure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ifl.checks import at_least
+from ifl.client import Client
+from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
+
+
+@dataclass(frozen=True)
+class Local:
+    """Tau steps on the whole network a round, on the client's own shard.
+
+    Its compositions are all N x N: what interoperability is worth shows where nobody
+    worked for it. Bytes per round: none.
+
+    Args:
+        tau: local steps on the whole network.
+    """
+
+    tau: int = 10
+
+    def __post_init__(self) -> None:
+        at_least("local.tau", self.tau, 1)
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Return a server that is never spoken to."""
+        return StatelessServer()
+
+    def client_round(self, me: Client, round_number: int) -> Conversation:
+        """Train tau steps and say nothing."""
+        return torch.stack([me.step(x, y) for x, y in me.batches(self.tau)])
+        yield  # a conversation without an upload is a generator all the same
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return N base and N modular blocks."""
+        return own_blocks(clients)

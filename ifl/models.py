@@ -1,0 +1,161 @@
+"""Networks split at the fusion layer, and ready-made blocks for either side of it.
+
+A client's network is f_m(f_b(x)): the base block f_b maps images to the fusion output z
+of the agreed dimension d, the modular block f_m maps z to logits (Krouka & Bennis 2025,
+arXiv 2509.22823). Any torch module that keeps this contract is a block.
+Pooling comes before ReLU: the same function, on a quarter of the values.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ifl.errors import ConfigError
+
+
+class SplitModel(nn.Module):
+    """A base block (B, C, H, W) -> (B, d) and a modular block (B, d) -> (B, classes)."""
+
+    def __init__(self, base: nn.Module, modular: nn.Module) -> None:
+        super().__init__()
+        self.base = base
+        self.modular = modular
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B, classes) float32 of images x (B, C, H, W) float32."""
+        return self.modular(self.base(x))  # type: ignore[no-any-return]
+
+
+def check_contract(
+    model: SplitModel, name: str, shape: Sequence[int], fusion_dim: int, classes: int
+) -> None:
+    """Run one batch through both blocks and compare what comes out with the contract.
+
+    Raises:
+        ConfigError: names the client, the block, the expected and the found shape and dtype.
+    """
+    batch = 2
+    stages = [
+        ("base", model.base, (batch, *shape), (batch, fusion_dim)),
+        ("modular", model.modular, (batch, fusion_dim), (batch, classes)),
+    ]
+    training = model.training
+    model.eval()
+    for block, module, given, expected in stages:
+        try:
+            with torch.no_grad():
+                out = module(torch.zeros(given))
+        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ConfigError(
+                f"{name}: its {block} block does not take a {given} float32 batch ({reason[0]}); "
+                "its first layer must fit data.shape and fusion.dim"
+            ) from error
+        found = f"{tuple(out.shape)} {out.dtype}" if isinstance(out, Tensor) else repr(type(out))
+        wanted = f"{expected} {torch.float32}"
+        if found != wanted:
+            raise ConfigError(
+                f"{name}: its {block} block turns {given} into {found}, expected {wanted}; "
+                "its last layer must fit " + ("fusion.dim" if block == "base" else "data.classes")
+            )
+    model.train(training)
+
+
+def _dense(widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers between consecutive widths, a ReLU after each."""
+    layers: list[nn.Module] = []
+    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+        layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
+    return layers
+
+
+def mlp_base(shape: Sequence[int], widths: Sequence[int], fusion_dim: int) -> nn.Module:
+    """Fully connected base block: flatten, ``widths`` hidden units, z = ReLU of d units."""
+    pixels = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(nn.Flatten(), *_dense([pixels, *widths, fusion_dim]))
+
+
+def conv_base(
+    shape: Sequence[int],
+    channels: Sequence[int],
+    fusion_dim: int,
+    widths: Sequence[int] = (),
+    pool_every: int = 1,
+) -> nn.Module:
+    """Convolutional base block: 3 x 3 convolutions, then dense layers to z = ReLU of d units.
+
+    Args:
+        shape: C, H, W of an image.
+        channels: output channels of each convolution.
+        widths: hidden units between the last map and the fusion layer.
+        pool_every: a 2 x 2 max-pooling follows every so many convolutions.
+
+    Raises:
+        ConfigError: the pooling leaves no pixel of the image.
+    """
+    depth, height, width = shape
+    layers: list[nn.Module] = []
+    for number, out in enumerate(channels, start=1):
+        layers.append(nn.Conv2d(depth, out, kernel_size=3, padding=1))
+        depth = out
+        if number % pool_every == 0:
+            layers.append(nn.MaxPool2d(2))
+            height, width = height // 2, width // 2
+        layers.append(nn.ReLU())
+    if min(height, width) < 1:
+        raise ConfigError(
+            f"{len(channels)} convolutions with pool_every={pool_every} leave no pixel of a "
+            f"{shape[1]} x {shape[2]} image; raise pool_every or drop channels"
+        )
+    dense = _dense([depth * height * width, *widths, fusion_dim])
+    return nn.Sequential(*layers, nn.Flatten(), *dense)
+
+
+def mlp_modular(fusion_dim: int, widths: Sequence[int], classes: int) -> nn.Module:
+    """Fully connected modular block: z, ``widths`` hidden units with ReLU, logits."""
+    last = widths[-1] if widths else fusion_dim
+    return nn.Sequential(*_dense([fusion_dim, *widths]), nn.Linear(last, classes))
+
+
+def resnet18_base(shape: Sequence[int], fusion_dim: int) -> nn.Module:
+    """torchvision's ResNet-18 (He et al. 2016) with a 3 x 3 first convolution for small images."""
+    from torchvision.models import resnet18
+
+    net = resnet18(num_classes=fusion_dim)
+    net.conv1 = nn.Conv2d(shape[0], 64, kernel_size=3, padding=1, bias=False)
+    return net
+
+
+def vit_base(
+    shape: Sequence[int],
+    fusion_dim: int,
+    patch: int = 7,
+    layers: int = 4,
+    heads: int = 4,
+    hidden: int = 64,
+) -> nn.Module:
+    """A small vision transformer (Dosovitskiy et al. 2021) on torchvision's implementation.
+
+    Raises:
+        ConfigError: the image is not a square of whole patches.
+    """
+    from torchvision.models import VisionTransformer
+
+    if shape[1] != shape[2] or shape[1] % patch:
+        raise ConfigError(
+            f"a vision transformer needs square images of whole patches, got {shape[1]} x "
+            f"{shape[2]} with patch={patch}; choose a patch that divides the side"
+        )
+    net = VisionTransformer(
+        image_size=shape[1],
+        patch_size=patch,
+        num_layers=layers,
+        num_heads=heads,
+        hidden_dim=hidden,
+        mlp_dim=2 * hidden,
+        num_classes=fusion_dim,
+    )
+    net.conv_proj = nn.Conv2d(shape[0], hidden, kernel_size=patch, stride=patch)
+    net.heads = nn.Linear(hidden, fusion_dim)  # torchvision starts its head at zero: z would be 0
+    return net

@@ -1,0 +1,113 @@
+"""What a run says on the screen: progress while it goes, a table at the end."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+import numpy as np
+
+from ifl.results import Round
+
+MB = 1e6
+
+
+class Progress:
+    """Shows rounds as they come: a bar on a terminal, a line per evaluation elsewhere.
+
+    Args:
+        rounds: how many there will be at the most; None if not known.
+        clients: how many clients share the bytes.
+    """
+
+    def __init__(self, rounds: int | None, clients: int, stream: TextIO | None = None) -> None:
+        self.rounds = rounds
+        self.clients = clients
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty()
+        self.accuracy = "accuracy: not yet tested"
+
+    def __call__(self, row: Round) -> None:
+        """Show one row of rounds.csv."""
+        if row.accuracy_mean is not None:
+            self.accuracy = f"accuracy {_percent(row.accuracy_mean)} %"
+            if row.accuracy_cross is not None:
+                local, cross = _percent(row.accuracy_local), _percent(row.accuracy_cross)
+                self.accuracy += f" (local {local}, cross {cross})"
+        done = f"{row.round}/{self.rounds}" if self.rounds else str(row.round)
+        text = (
+            f"round {done}  {self.accuracy}  up {row.uplink_bytes / MB:.2f} MB "
+            f"down {row.downlink_bytes / MB:.2f} MB  loss {row.train_loss:.3f}"
+        )
+        if self.rounds:
+            left = row.seconds / row.round * (self.rounds - row.round)
+            text += f"  {_clock(left)} left"
+        if self.live:
+            filled = 20 * row.round // self.rounds if self.rounds else 0
+            bar = "#" * filled + "." * (20 - filled) if self.rounds else ""
+            self.stream.write(f"\r\x1b[2K{bar} {text}")
+        elif row.accuracy_mean is not None:
+            self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def close(self) -> None:
+        """End the line of the bar."""
+        if self.live:
+            self.stream.write("\n")
+
+
+def class_table(counts: np.ndarray) -> str:
+    """Return how many samples of each class each client holds, (clients, classes), as text."""
+    classes = range(counts.shape[1])
+    rows = [["class", *map(str, classes), "all"]]
+    rows += [[f"client {k}", *map(str, row), str(row.sum())] for k, row in enumerate(counts)]
+    return "Training samples:\n" + _aligned(rows)
+
+
+def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    """Return a table of finished runs, failed ones with their reasons, the folders last."""
+    done = [o for o in outcomes if "error" not in o]
+    failed = [o for o in outcomes if "error" in o]
+    lines = [""]
+    if done:
+        head = ["method", "data", "seed", "mean %", "local %", "cross %", "SD (points)"]
+        rows = [[*head, "up MB", "down MB", "rounds", "seconds"]]
+        for outcome in done:
+            result, totals = outcome["result"], outcome["totals"]
+            rows.append(
+                [
+                    outcome["choices"]["method"],
+                    outcome["data"],
+                    str(outcome["seed"]),
+                    *(_percent(result[f"accuracy_{name}"]) for name in ("mean", "local", "cross")),
+                    _or_dash(result["accuracy_sd"]),
+                    f"{totals['uplink_bytes'] / MB:.2f}",
+                    f"{totals['downlink_bytes'] / MB:.2f}",
+                    str(totals["rounds"]),
+                    f"{totals['seconds']:.1f}",
+                ]
+            )
+        lines.append(_aligned(rows))
+    lines += [f"Failed: {' '.join(o['overrides'])}: {o['error']}" for o in failed]
+    lines += [f"{o['stop_reason']}: {o['folder']}" for o in done]
+    return "\n".join(lines)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,160 @@
+"""The folder of a run: what is written into it row by row, and how it is read back.
+
+Files: run.json, rounds.csv, compositions.csv, traffic.csv, partition.csv (README,
+"What a run writes"). Rows are flushed as they come, so a killed run keeps them.
+"""
+
+import csv
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ifl.errors import ConfigError
+
+SCHEMA_VERSION = 1
+# What cannot change a result: it names places and resources.
+NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime.threads", "runtime.workers")
+
+
+@dataclass(frozen=True)
+class Round:
+    """A row of rounds.csv. Accuracies are fractions, None in rounds without evaluation."""
+
+    round: int
+    uplink_bytes: int  # cumulative, all clients
+    downlink_bytes: int  # cumulative, all clients
+    accuracy_mean: float | None  # over all compositions
+    accuracy_local: float | None
+    accuracy_cross: float | None
+    accuracy_sd: float | None  # mean over k of the SD over i, in percentage points
+    train_loss: float
+    seconds: float  # since the first round began
+
+
+TABLES: dict[str, Sequence[str]] = {
+    "rounds": [f.name for f in fields(Round)],
+    "compositions": ("round", "base", "modular", "accuracy"),
+    "traffic": ("round", "direction", "client", "kind", "bytes"),
+}
+
+
+def fingerprint(config: Mapping[str, Any], *without: str) -> str:
+    """Return 8 hex digits of what in a configuration can change a result.
+
+    Args:
+        config: nested mapping of plain values.
+        without: more dotted keys to leave out, such as "seed" to group runs over seeds.
+    """
+    relevant = {k: v for k, v in flatten(config).items() if k not in (*NEUTRAL, *without)}
+    text = json.dumps(relevant, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return {dotted key: plain value}; whole floats become ints, so that 1.0 is 1."""
+    if isinstance(config, Mapping):
+        items: Iterable[tuple[Any, Any]] = config.items()
+    elif isinstance(config, list | tuple):
+        items = enumerate(config)
+    else:
+        whole = isinstance(config, float) and config.is_integer()
+        return {prefix: int(config) if whole else config}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+class RunFolder:
+    """Writes one run; made by ``claim``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._tables: dict[str, TextIO] = {}
+
+    @classmethod
+    def claim(cls, path: Path, about: Mapping[str, Any]) -> "RunFolder":
+        """Make the folder this run's own.
+
+        Raises:
+            FileExistsError: another run has it; nothing in it was touched.
+            ConfigError: the folder cannot be written.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with open(path / "run.json", "x") as claimed:
+                json.dump({"schema_version": SCHEMA_VERSION, **about, "finished": False}, claimed)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise ConfigError(
+                f"outputs: {path} cannot be written ({error.strerror}); choose another folder "
+                "with outputs=..."
+            ) from error
+        folder = cls(path)
+        for name, columns in TABLES.items():
+            folder._tables[name] = open(path / f"{name}.csv", "w", newline="")
+            folder._write(name, [columns])
+        return folder
+
+    def close(self) -> None:
+        """Close the tables."""
+        for table in self._tables.values():
+            table.close()
+
+    def describe(self, about: Mapping[str, Any]) -> None:
+        """Replace run.json, in one step."""
+        temporary = self.path / "run.json.new"
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=2)
+        temporary.write_text(text + "\n")
+        os.replace(temporary, self.path / "run.json")
+
+    def write_partition(self, table: np.ndarray) -> None:
+        """Write the class-by-client table (clients, classes) as partition.csv."""
+        with open(self.path / "partition.csv", "w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["client", *range(table.shape[1])])
+            writer.writerows([client, *row] for client, row in enumerate(table.tolist()))
+
+    def write_round(
+        self,
+        row: Round,
+        accuracy: Mapping[tuple[str, str], float],
+        traffic: Iterable[tuple[str, int, str, int]],
+    ) -> None:
+        """Append a round to the three tables; the row of rounds.csv comes last."""
+        n = row.round
+        self._write("compositions", ((n, *pair, value) for pair, value in accuracy.items()))
+        self._write("traffic", ((n, *entry) for entry in traffic))
+        self._write("rounds", [asdict(row).values()])
+
+    def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:
+        csv.writer(self._tables[name], lineterminator="\n").writerows(rows)
+        self._tables[name].flush()
+
+
+def read_about(path: Path) -> dict[str, Any] | None:
+    """Return a run folder's run.json; None where there is no whole one."""
+    try:
+        about = json.loads((path / "run.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return about if isinstance(about, dict) else None
+
+
+def attempts(path: Path) -> list[Path]:
+    """Return the folders of one configuration that exist, PATH, PATH-2, ..., and the next free.
+
+    >>> attempts(Path("nowhere/run"))
+    [PosixPath('nowhere/run')]
+    """
+    found = [path]
+    while (found[-1] / "run.json").exists():
+        found.append(path.with_name(f"{path.name}-{len(found) + 1}"))
+    return found

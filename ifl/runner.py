@@ -1,0 +1,187 @@
+"""The only round loop: budgets, evaluation, records."""
+
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ifl
+from ifl.channel import DOWNLINK, UPLINK
+from ifl.checks import at_least
+from ifl.errors import ConfigError, DivergenceError
+from ifl.evaluate import Compositions, compose
+from ifl.federation import Federation
+from ifl.results import Round, RunFolder
+
+MB = 10**6  # bytes
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When a run ends: after ``rounds``, or with the first round that meets a limit.
+
+    A limit in bytes is met once the bytes sent reach it, so it is overshot by no more than
+    the last round.
+
+    Args:
+        rounds: at the most; None for no limit.
+        uplink_mb: MB (10^6 bytes) sent by all clients, or per client on average.
+        per_client: whether ``uplink_mb`` is per client.
+        accuracy: mean over all compositions, a fraction, at an evaluation.
+        seconds: of training and evaluation.
+
+    Raises:
+        ConfigError: a limit is out of range, or there is none.
+    """
+
+    rounds: int | None
+    uplink_mb: float | None = None
+    per_client: bool = False
+    accuracy: float | None = None
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        limits = (self.rounds, self.uplink_mb, self.accuracy, self.seconds)
+        if all(limit is None for limit in limits):
+            raise ConfigError("rounds=null needs another end: set stop.uplink_mb, or stop.seconds")
+        if self.rounds is not None:
+            at_least("rounds", self.rounds, 1)
+        for name, value in (("stop.uplink_mb", self.uplink_mb), ("stop.seconds", self.seconds)):
+            if value is not None and not 0 < value < float("inf"):
+                raise ConfigError(f"{name} must be > 0, got {value}; null means no such limit")
+        if self.accuracy is not None and not 0 < self.accuracy <= 1:
+            raise ConfigError(
+                f"stop.accuracy is a fraction and must be in (0, 1], got {self.accuracy}; "
+                "write 0.9 for 90 %"
+            )
+
+    def uplink_bytes(self, clients: int) -> float:
+        """Return the limit on the bytes of all clients; infinite if there is none."""
+        if self.uplink_mb is None:
+            return float("inf")
+        return self.uplink_mb * MB * (clients if self.per_client else 1)
+
+    def reason(
+        self, number: int, uplink_bytes: int, seconds: float, clients: int
+    ) -> str | None:  # accuracy is known only after an evaluation, which the others make due
+        """Return why the run ends with this round, or None."""
+        if self.rounds is not None and number >= self.rounds:
+            return f"rounds={self.rounds} done"
+        if uplink_bytes >= self.uplink_bytes(clients):
+            per = " per client" if self.per_client else ""
+            return f"stop.uplink_mb={self.uplink_mb}{per} reached"
+        if self.seconds is not None and seconds >= self.seconds:
+            return f"stop.seconds={self.seconds} reached"
+        return None
+
+
+def run(
+    federation: Federation,
+    folder: RunFolder,
+    about: Mapping[str, Any],
+    budget: Budget,
+    eval_every: int = 1,
+    watch: Callable[[Round], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Train until the budget ends, writing every round into the folder.
+
+    Args:
+        about: what run.json says besides the run's own facts.
+        eval_every: rounds between evaluations; the last round is always evaluated.
+        watch: called with every row as it is written.
+
+    Returns:
+        What run.json holds at the end.
+
+    Raises:
+        DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
+    """
+    engine = federation.engine
+    clients, ledger = engine.clients, engine.channel.ledger
+    test_x = federation.data.test.inputs().to(clients[0].training.device)
+    test_y = federation.data.test.y.to(test_x.device)
+    about = {**about, **provenance(clients[0].training.device), "started": _now()}
+    folder.describe({**about, "finished": False})
+    folder.write_partition(federation.class_table())
+    start, number, reason, result = time.monotonic(), 0, None, None
+    row = None
+    while reason is None:
+        number += 1
+        try:
+            loss = engine.round(number)
+        except DivergenceError as error:
+            folder.describe({**about, "finished": False, "stop_reason": f"diverged: {error}"})
+            raise
+        uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
+        reason = budget.reason(number, uplink, time.monotonic() - start, len(clients))
+        result = None
+        if reason or number % eval_every == 0:
+            result = compose(*engine.method.blocks(clients, engine.server), test_x, test_y)
+            if budget.accuracy is not None and result.mean >= budget.accuracy:
+                reason = reason or f"stop.accuracy={budget.accuracy} reached"
+        row = _row(number, uplink, downlink, result, loss, time.monotonic() - start)
+        folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
+        watch(row)
+    assert row is not None
+    final = {
+        **about,
+        "ended": _now(),
+        "finished": True,
+        "stop_reason": reason,
+        "totals": {
+            "rounds": number,
+            "uplink_bytes": row.uplink_bytes,
+            "downlink_bytes": row.downlink_bytes,
+            "uplink_bytes_per_client": row.uplink_bytes / len(clients),
+            "downlink_bytes_per_client": row.downlink_bytes / len(clients),
+            "seconds": row.seconds,
+        },
+        "result": {
+            name: getattr(row, name)
+            for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
+        },
+    }
+    folder.describe(final)
+    return final
+
+
+def _row(
+    number: int, uplink: int, downlink: int, result: Compositions | None, loss: float, spent: float
+) -> Round:
+    if result is None:
+        return Round(number, uplink, downlink, None, None, None, None, loss, round(spent, 3))
+    accuracies = (result.mean, result.local, result.cross, result.sd)
+    return Round(number, uplink, downlink, *accuracies, loss, round(spent, 3))
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Return what a result depends on besides its configuration: versions, device, commit."""
+    packages = ("torch", "torchvision", "numpy", "safetensors", "hydra-core", "omegaconf")
+    versions = {name: version(name) for name in packages}
+    return {
+        "versions": {"ifl": ifl.__version__, "python": platform.python_version(), **versions},
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the source folder, or None where that is no checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
