@@ -14,7 +14,7 @@ PARAMS = "params"
 
 
 def state(module: nn.Module) -> list[Tensor]:
-    """Return every floating-point parameter and buffer, in the order of the state dict."""
+    """Return every floating-point parameter and buffer, without graph, as the state dict does."""
     return [t for t in module.state_dict().values() if t.is_floating_point()]
 
 
@@ -47,6 +47,5 @@ def weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
 def unpack(module: nn.Module, message: Message) -> None:
     """Write a packed state into the module."""
     packed = dict(message.group(PARAMS))
-    with torch.no_grad():
-        for i, tensor in enumerate(state(module)):
-            tensor.copy_(packed[str(i)])
+    for i, tensor in enumerate(state(module)):
+        tensor.copy_(packed[str(i)])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from ifl.checks import whole
 from ifl.data import Shard
 from ifl.errors import ConfigError
 from ifl.models import SplitModel
@@ -19,20 +20,42 @@ OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 @dataclass(frozen=True)
 class Optimizers:
-    """How to make the optimiser of a base block and of a modular block (eta_b, eta_m)."""
+    """How to make the optimiser of a base block and of a modular block (eta_b, eta_m).
+
+    Raises:
+        ConfigError: one of them refuses its settings, tried on a single parameter.
+    """
 
     base: OptimizerMaker
     modular: OptimizerMaker
 
+    def __post_init__(self) -> None:
+        for block, maker in (("base", self.base), ("modular", self.modular)):
+            try:
+                maker([nn.Parameter(torch.zeros(1))])
+            except (TypeError, ValueError) as error:
+                raise ConfigError(
+                    f"optimizer.{block} refuses its settings ({error}); see the options of "
+                    "torch.optim"
+                ) from error
+
 
 @dataclass(frozen=True)
 class Training:
-    """What the parties agree on before they start: optimisers, batch size B, seed, device."""
+    """What the parties agree on before they start: optimisers, batch size B, seed, device.
+
+    Raises:
+        ConfigError: the batch size or the seed is out of range.
+    """
 
     optimizers: Optimizers
     batch_size: int
     seed: int = 0
     device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        whole("batch_size", self.batch_size, 1)
+        whole("seed", self.seed, 0)
 
 
 class Client:
@@ -58,11 +81,11 @@ class Client:
         shard: Shard,
         training: Training,
     ) -> None:
-        if not 1 <= training.batch_size <= len(shard):
+        if training.batch_size > len(shard):
             raise ConfigError(
-                f"batch_size must be between 1 and the smallest shard, got {training.batch_size} "
-                f"while {name} has {len(shard)} samples; lower batch_size or clients.count, or "
-                "choose a more even partition"
+                f"batch_size must not exceed the smallest shard, got {training.batch_size} while "
+                f"{name} has {len(shard)} samples; lower batch_size or clients.count, or choose "
+                "a more even partition"
             )
         self.name = name
         self.number = number
@@ -104,11 +127,17 @@ class Client:
         return descend(loss, *(optimizers or (self.base_optimizer, self.modular_optimizer)))
 
 
+def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield consecutive batches of at most ``rows`` samples of x (n, ...) and y (n,)."""
+    for start in range(0, len(y), rows):
+        yield x[start : start + rows], y[start : start + rows]
+
+
 def descend(loss: Tensor, *optimizers: Optimizer) -> Tensor:
     """Take one step of each optimiser down ``loss``; return its value without graph."""
     for optimizer in optimizers:
         optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     for optimizer in optimizers:
         optimizer.step()
     return loss.detach()

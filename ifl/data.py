@@ -56,16 +56,10 @@ class Dataset:
 
     def __post_init__(self) -> None:
         for part, shard in (("train", self.train), ("test", self.test)):
-            found = tuple(shard.x.shape[1:])
-            if found != self.shape:
+            if tuple(shard.x.shape) != (len(shard.y), *self.shape) or len(shard) == 0:
                 raise DataError(
-                    f"{self.name}: {part} images have shape {found}, data.shape says {self.shape}; "
-                    "set data.shape to what the files hold"
-                )
-            if len(shard.x) != len(shard.y) or len(shard) == 0:
-                raise DataError(
-                    f"{self.name}: {part} has {len(shard.x)} images and {len(shard.y)} labels; "
-                    "it needs one label per image and at least one image"
+                    f"{self.name}: {part} holds {tuple(shard.x.shape)} images and {len(shard)} "
+                    f"labels, data.shape={list(self.shape)}; it needs one label per image"
                 )
             low, high = int(shard.y.min()), int(shard.y.max())
             if low < 0 or high >= self.classes:
@@ -98,9 +92,7 @@ def stratified_split(
 def _split(name: str, x: Tensor, y: Tensor, shape: Sequence[int], classes: int) -> Dataset:
     """Split 80/20, stratified, by a stream of the data's name and never of the run's seed."""
     train, test = stratified_split(y.numpy(), 0.2, numpy_rng(0, "data", name))
-    return Dataset(
-        name, Shard(x[train], y[train]), Shard(x[test], y[test]), tuple(shape), classes
-    )
+    return Dataset(name, Shard(x[train], y[train]), Shard(x[test], y[test]), tuple(shape), classes)
 
 
 def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "Digits") -> Dataset:
@@ -140,7 +132,7 @@ def from_torchvision(
     maker = getattr(torchvision.datasets, dataset, None)
     if maker is None:
         raise DataError(
-            f"data.dataset={dataset} is not in torchvision.datasets; see its documentation for names"
+            f"data.dataset={dataset} is not in torchvision.datasets; see its documentation"
         )
     parts = []
     for choice in (train, test):
@@ -150,7 +142,7 @@ def from_torchvision(
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise DataError(
                 f"{name} is not whole in data.root={root} and could not be downloaded there "
-                f"({reason[-1]}); go online once, or set IFL_DATA or data.root to a folder that has it"
+                f"({reason[-1]}); go online once, or set IFL_DATA or data.root to where it is"
             ) from error
     return Dataset(name, parts[0], parts[1], tuple(shape), classes)
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ifl.client import frozen
+from ifl.client import batched, frozen
 from ifl.methods import Blocks
 
 CHUNK = 1000  # test images at a time
@@ -74,7 +74,7 @@ def compose(bases: Blocks, modulars: Blocks, x: Tensor, y: Tensor) -> Compositio
     """
     correct = {(k, i): torch.zeros((), dtype=torch.int64) for k in bases for i in modulars}
     with torch.inference_mode():
-        for images, labels in zip(x.split(CHUNK), y.split(CHUNK), strict=True):
+        for images, labels in batched(x, y, CHUNK):
             for k, base in bases.items():
                 with frozen(base):
                     z = base(images)

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from ifl.channel import Channel
-from ifl.checks import at_least
+from ifl.checks import whole
 from ifl.client import Client, Training
 from ifl.codecs import Codec
 from ifl.data import Dataset, Shard
@@ -59,9 +59,9 @@ def build(
         ConfigError: a block breaks the contract, a shard is smaller than a batch, or the
             method does not suit these clients.
     """
-    at_least("clients.count", count, 1)
-    at_least("fusion.dim", fusion_dim, 1)
-    at_least("number of clients.members", len(members), 1)
+    whole("clients.count", count, 1)
+    whole("fusion.dim", fusion_dim, 1)
+    whole("the number of clients.members", len(members), 1)
     seed = training.seed
     labels = data.train.y.numpy()
     parts = partition(labels, count, numpy_rng(seed, "partition"))

@@ -7,6 +7,7 @@ Pooling comes before ReLU: the same function, on a quarter of the values.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def check_contract(
 def _dense(widths: Sequence[int]) -> list[nn.Module]:
     """Linear layers between consecutive widths, a ReLU after each."""
     layers: list[nn.Module] = []
-    for fan_in, fan_out in zip(widths[:-1], widths[1:], strict=True):
+    for fan_in, fan_out in pairwise(widths):
         layers += [nn.Linear(fan_in, fan_out), nn.ReLU()]
     return layers
 
@@ -122,7 +123,7 @@ def resnet18_base(shape: Sequence[int], fusion_dim: int) -> nn.Module:
     """torchvision's ResNet-18 (He et al. 2016) with a 3 x 3 first convolution for small images."""
     from torchvision.models import resnet18
 
-    net = resnet18(num_classes=fusion_dim)
+    net: nn.Module = resnet18(num_classes=fusion_dim)
     net.conv1 = nn.Conv2d(shape[0], 64, kernel_size=3, padding=1, bias=False)
     return net
 
@@ -147,7 +148,7 @@ def vit_base(
             f"a vision transformer needs square images of whole patches, got {shape[1]} x "
             f"{shape[2]} with patch={patch}; choose a patch that divides the side"
         )
-    net = VisionTransformer(
+    net: nn.Module = VisionTransformer(
         image_size=shape[1],
         patch_size=patch,
         num_layers=layers,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ifl.checks import above, whole
 from ifl.errors import ConfigError
 
 
@@ -18,7 +19,8 @@ class Partition(Protocol):
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
-    ) -> list[np.ndarray]: ...
+    ) -> list[np.ndarray]:
+        """Return the clients' indices."""
 
 
 def _check_size(labels: np.ndarray, clients: int) -> None:
@@ -30,11 +32,28 @@ def _check_size(labels: np.ndarray, clients: int) -> None:
 
 @dataclass(frozen=True)
 class Iid:
-    """Equal random shares; sizes differ by at most one sample."""
+    """Equal random shares; sizes differ by at most one sample.
+
+    Args:
+        alpha: there to be refused with a sentence: it belongs to ``Dirichlet``.
+
+    Raises:
+        ConfigError: alpha is set.
+    """
+
+    alpha: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.alpha is not None:
+            raise ConfigError(
+                f"partition.alpha must be > 0 and goes with partition=dirichlet, got {self.alpha} "
+                "with partition=iid, which gives equal shares; set one or the other"
+            )
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
     ) -> list[np.ndarray]:
+        """Return the clients' indices."""
         _check_size(labels, clients)
         order = generator.permutation(len(labels))
         return [np.sort(part) for part in np.array_split(order, clients)]
@@ -57,19 +76,14 @@ class Dirichlet:
     max_redraws: int = 1000
 
     def __post_init__(self) -> None:
-        if not 0 < self.alpha < float("inf"):
-            raise ConfigError(
-                f"partition.alpha must be > 0, got {self.alpha}; use partition=iid for equal shares"
-            )
-        if self.min_samples < 0 or self.max_redraws < 1:
-            raise ConfigError(
-                "partition.min_samples must be >= 0 and partition.max_redraws >= 1, "
-                f"got {self.min_samples} and {self.max_redraws}"
-            )
+        above("partition.alpha", self.alpha, 0, "; use partition=iid for equal shares")
+        whole("partition.min_samples", self.min_samples, 0)
+        whole("partition.max_redraws", self.max_redraws, 1)
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
     ) -> list[np.ndarray]:
+        """Return the clients' indices."""
         _check_size(labels, clients)
         by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         if clients * self.min_samples <= len(labels):
@@ -108,12 +122,12 @@ class Classes:
     per_client: int
 
     def __post_init__(self) -> None:
-        if self.per_client < 1:
-            raise ConfigError(f"partition.per_client must be >= 1, got {self.per_client}")
+        whole("partition.per_client", self.per_client, 1)
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
     ) -> list[np.ndarray]:
+        """Return the clients' indices."""
         _check_size(labels, clients)
         by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         n = len(by_class)

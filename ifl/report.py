@@ -16,12 +16,11 @@ class Progress:
 
     Args:
         rounds: how many there will be at the most; None if not known.
-        clients: how many clients share the bytes.
+        stream: where to write; standard output if none is given.
     """
 
-    def __init__(self, rounds: int | None, clients: int, stream: TextIO | None = None) -> None:
+    def __init__(self, rounds: int | None, stream: TextIO | None = None) -> None:
         self.rounds = rounds
-        self.clients = clients
         self.stream = stream or sys.stdout
         self.live = self.stream.isatty()
         self.accuracy = "accuracy: not yet tested"
@@ -64,13 +63,17 @@ def class_table(counts: np.ndarray) -> str:
 
 
 def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of finished runs, failed ones with their reasons, the folders last."""
+    """Return a table of finished runs, failed ones with their reasons, the folders last.
+
+    A single failed run has said its reason already.
+    """
     done = [o for o in outcomes if "error" not in o]
     failed = [o for o in outcomes if "error" in o]
-    lines = [""]
+    lines = []
     if done:
+        lines.append("")
         head = ["method", "data", "seed", "mean %", "local %", "cross %", "SD (points)"]
-        rows = [[*head, "up MB", "down MB", "rounds", "seconds"]]
+        rows = [[*head, "up MB", "up MB/client", "down MB", "rounds", "seconds"]]
         for outcome in done:
             result, totals = outcome["result"], outcome["totals"]
             rows.append(
@@ -81,15 +84,17 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
                     *(_percent(result[f"accuracy_{name}"]) for name in ("mean", "local", "cross")),
                     _or_dash(result["accuracy_sd"]),
                     f"{totals['uplink_bytes'] / MB:.2f}",
+                    f"{totals['uplink_bytes_per_client'] / MB:.2f}",
                     f"{totals['downlink_bytes'] / MB:.2f}",
                     str(totals["rounds"]),
                     f"{totals['seconds']:.1f}",
                 ]
             )
         lines.append(_aligned(rows))
-    lines += [f"Failed: {' '.join(o['overrides'])}: {o['error']}" for o in failed]
-    lines += [f"{o['stop_reason']}: {o['folder']}" for o in done]
-    return "\n".join(lines)
+    if len(outcomes) > 1:
+        lines += [f"Failed: {' '.join(o['overrides'])}: {o['error']}" for o in failed]
+    lines += [f"Ended, {o['stop_reason']}: {o['folder']}" for o in done]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

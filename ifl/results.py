@@ -19,7 +19,7 @@ from ifl.errors import ConfigError
 
 SCHEMA_VERSION = 1
 # What cannot change a result: it names places and resources.
-NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime.threads", "runtime.workers")
+NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime")
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,12 @@ def fingerprint(config: Mapping[str, Any], *without: str) -> str:
         config: nested mapping of plain values.
         without: more dotted keys to leave out, such as "seed" to group runs over seeds.
     """
-    relevant = {k: v for k, v in flatten(config).items() if k not in (*NEUTRAL, *without)}
+    ignored = (*NEUTRAL, *without)
+    relevant = {
+        key: value
+        for key, value in flatten(config).items()
+        if not any(key == name or key.startswith(f"{name}.") for name in ignored)
+    }
     text = json.dumps(relevant, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -99,7 +104,7 @@ class RunFolder:
             ) from error
         folder = cls(path)
         for name, columns in TABLES.items():
-            folder._tables[name] = open(path / f"{name}.csv", "w", newline="")
+            folder._tables[name] = (path / f"{name}.csv").open("w", newline="")
             folder._write(name, [columns])
         return folder
 

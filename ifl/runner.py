@@ -1,4 +1,4 @@
-"""The only round loop: budgets, evaluation, records."""
+"""The only round loop: schedule, evaluation, records."""
 
 import platform
 import subprocess
@@ -14,7 +14,7 @@ import torch
 
 import ifl
 from ifl.channel import DOWNLINK, UPLINK
-from ifl.checks import at_least
+from ifl.checks import above, whole
 from ifl.errors import ConfigError, DivergenceError
 from ifl.evaluate import Compositions, compose
 from ifl.federation import Federation
@@ -24,43 +24,48 @@ MB = 10**6  # bytes
 
 
 @dataclass(frozen=True)
-class Budget:
-    """When a run ends: after ``rounds``, or with the first round that meets a limit.
+class Schedule:
+    """When a run is evaluated and when it ends: after ``rounds``, or with a limit met before.
 
     A limit in bytes is met once the bytes sent reach it, so it is overshot by no more than
     the last round.
 
     Args:
         rounds: at the most; None for no limit.
+        eval_every: rounds between evaluations; the last round is always evaluated.
         uplink_mb: MB (10^6 bytes) sent by all clients, or per client on average.
         per_client: whether ``uplink_mb`` is per client.
         accuracy: mean over all compositions, a fraction, at an evaluation.
         seconds: of training and evaluation.
 
     Raises:
-        ConfigError: a limit is out of range, or there is none.
+        ConfigError: a value is out of range, or there is no limit.
     """
 
     rounds: int | None
+    eval_every: int = 1
     uplink_mb: float | None = None
     per_client: bool = False
     accuracy: float | None = None
     seconds: float | None = None
 
     def __post_init__(self) -> None:
+        whole("eval_every", self.eval_every, 1)
         limits = (self.rounds, self.uplink_mb, self.accuracy, self.seconds)
         if all(limit is None for limit in limits):
             raise ConfigError("rounds=null needs another end: set stop.uplink_mb, or stop.seconds")
         if self.rounds is not None:
-            at_least("rounds", self.rounds, 1)
+            whole("rounds", self.rounds, 1)
         for name, value in (("stop.uplink_mb", self.uplink_mb), ("stop.seconds", self.seconds)):
-            if value is not None and not 0 < value < float("inf"):
-                raise ConfigError(f"{name} must be > 0, got {value}; null means no such limit")
-        if self.accuracy is not None and not 0 < self.accuracy <= 1:
-            raise ConfigError(
-                f"stop.accuracy is a fraction and must be in (0, 1], got {self.accuracy}; "
-                "write 0.9 for 90 %"
-            )
+            if value is not None:
+                above(name, value, 0, "; null means no such limit")
+        if self.accuracy is not None:
+            above("stop.accuracy", self.accuracy, 0, "; null means no such limit")
+            if self.accuracy > 1:
+                raise ConfigError(
+                    f"stop.accuracy is a fraction and must be <= 1, got {self.accuracy}; "
+                    "write 0.9 for 90 %"
+                )
 
     def uplink_bytes(self, clients: int) -> float:
         """Return the limit on the bytes of all clients; infinite if there is none."""
@@ -86,15 +91,13 @@ def run(
     federation: Federation,
     folder: RunFolder,
     about: Mapping[str, Any],
-    budget: Budget,
-    eval_every: int = 1,
+    schedule: Schedule,
     watch: Callable[[Round], None] = lambda row: None,
 ) -> dict[str, Any]:
-    """Train until the budget ends, writing every round into the folder.
+    """Train until the schedule ends, writing every round into the folder.
 
     Args:
         about: what run.json says besides the run's own facts.
-        eval_every: rounds between evaluations; the last round is always evaluated.
         watch: called with every row as it is written.
 
     Returns:
@@ -120,12 +123,12 @@ def run(
             folder.describe({**about, "finished": False, "stop_reason": f"diverged: {error}"})
             raise
         uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
-        reason = budget.reason(number, uplink, time.monotonic() - start, len(clients))
+        reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
         result = None
-        if reason or number % eval_every == 0:
+        if reason or number % schedule.eval_every == 0:
             result = compose(*engine.method.blocks(clients, engine.server), test_x, test_y)
-            if budget.accuracy is not None and result.mean >= budget.accuracy:
-                reason = reason or f"stop.accuracy={budget.accuracy} reached"
+            if schedule.accuracy is not None and result.mean >= schedule.accuracy:
+                reason = reason or f"stop.accuracy={schedule.accuracy} reached"
         row = _row(number, uplink, downlink, result, loss, time.monotonic() - start)
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
         watch(row)

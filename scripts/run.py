@@ -9,17 +9,21 @@ import sys
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from ifl.errors import ConfigError, IFLError
 from ifl.report import Progress, class_table, summary
 from ifl.results import RunFolder, attempts, fingerprint, read_about
+
+if TYPE_CHECKING:
+    from ifl.federation import Federation
 
 # Every job of a sweep, in whatever process, appends its outcome to this file.
 JOURNAL = "IFL_JOURNAL"
@@ -36,7 +40,7 @@ def run_name(*, _root_: DictConfig) -> str:
 
 def _plain(config: DictConfig) -> dict[str, Any]:
     """Return the job's part of a configuration with every interpolation resolved."""
-    job = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
@@ -52,8 +56,34 @@ def make(config: Any, **kwargs: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, IFLError):
             raise error.__cause__ from None
-        where = str(error).strip().splitlines()
-        raise ConfigError(f"{where[-1]}: {where[0]}") from error
+        raise ConfigError(" ".join(str(error).split())) from error
+
+
+def assemble(config: DictConfig) -> "Federation":
+    """Build the federation that a configuration describes; every setting is checked here."""
+    from ifl.client import Optimizers, Training
+    from ifl.federation import Member, build
+
+    if not isinstance(config.clients.members, ListConfig):
+        raise ConfigError(
+            f"clients.members must be a list of {{name, base, modular}}, got "
+            f"{config.clients.members}; see conf/clients/paper.yaml"
+        )
+    optimizers = Optimizers(make(config.optimizer.base), make(config.optimizer.modular))
+    members = [
+        Member(member.name, partial(make, member.base), partial(make, member.modular))
+        for member in config.clients.members
+    ]
+    return build(
+        partition=make(config.partition),
+        method=make(config.method),
+        codec=make(config.codec),
+        members=members,
+        count=config.clients.count,
+        training=Training(optimizers, config.batch_size, config.seed, config.runtime.device),
+        fusion_dim=config.fusion.dim,
+        data=make(config.data),
+    )
 
 
 def execute(config: DictConfig, path: Path) -> dict[str, Any]:
@@ -71,44 +101,38 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
 
     import torch  # seconds to import: not needed for --help or for what is finished
 
-    from ifl.client import Optimizers, Training
-    from ifl.federation import Member, build
-    from ifl.runner import Budget, run
+    from ifl.checks import whole
+    from ifl.runner import Schedule, run
 
     if config.runtime.threads is not None:
+        whole("runtime.threads", config.runtime.threads, 1)
         torch.set_num_threads(config.runtime.threads)
-    budget = Budget(rounds=config.rounds, **config.stop)
-    optimizers = Optimizers(make(config.optimizer.base), make(config.optimizer.modular))
-    training = Training(optimizers, config.batch_size, config.seed, config.runtime.device)
-    members = [
-        Member(m.name, partial(make, m.base), partial(make, m.modular))
-        for m in config.clients.members
-    ]
-    partition, method, codec = make(config.partition), make(config.method), make(config.codec)
-    federation = build(
-        make(config.data), partition, members, config.clients.count, method, training, codec,
-        config.fusion.dim,
-    )  # fmt: skip
-    choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)
-    assert isinstance(choices, dict)
+    schedule = Schedule(config.rounds, config.eval_every, **config.stop)
+    federation = assemble(config)
     plain = _plain(config)
     about = {
         "data": federation.data.name,
         "seed": config.seed,
-        "choices": {k: v for k, v in choices.items() if not k.startswith("hydra/")},
+        "choices": {k: v for k, v in _choices().items() if not k.startswith("hydra/")},
         "config": plain,
         "group": fingerprint(plain, "seed"),
     }
-    folder = RunFolder.claim(free, about)
+    record = RunFolder.claim(free, about)
     _write_hydra(free, config)
     print(class_table(federation.class_table()))
-    progress = Progress(config.rounds, len(federation.engine.clients))
+    progress = Progress(config.rounds)
     try:
-        final = run(federation, folder, about, budget, config.eval_every, progress)
+        final = run(federation, record, about, schedule, progress)
     finally:
         progress.close()
-        folder.close()
+        record.close()
     return {**final, "folder": str(free)}
+
+
+def _choices() -> dict[str, str]:
+    choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+    assert isinstance(choices, dict)
+    return {str(group): str(option) for group, option in choices.items()}
 
 
 def _write_hydra(path: Path, config: DictConfig) -> None:
@@ -133,12 +157,17 @@ def job(config: DictConfig) -> None:
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
     with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as journal:
         os.environ[JOURNAL] = journal.name
-        job()
-        outcomes = [json.loads(line) for line in journal]
-    if outcomes:
-        print(summary(outcomes))
+        try:
+            job()
+        except (CompactHydraException, OmegaConfBaseException, OSError) as error:
+            print(f"Error: {error}", file=sys.stderr)
+            return 1
+        finally:
+            outcomes = [json.loads(line) for line in journal]
+            print(summary(outcomes), end="")
     return 1 if any("error" in outcome for outcome in outcomes) else 0
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from ifl.client import Client
+from ifl.errors import ConfigError
 from ifl.message import Message
 
 Conversation = Generator[Message, Message | None, Tensor | None]
@@ -64,3 +65,24 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
         {str(c.number): c.model.base for c in clients},
         {str(c.number): c.model.modular for c in clients},
     )
+
+
+def same_architecture(method: str, clients: Sequence[Client], whole: bool) -> None:
+    """Raise ConfigError unless all clients' parameters have the same names and shapes.
+
+    Args:
+        whole: compare whole networks; else base blocks alone.
+    """
+
+    def layout(client: Client) -> tuple[str, list[tuple[str, tuple[int, ...]]]]:
+        block = client.model if whole else client.model.base
+        return repr(block), [(n, tuple(t.shape)) for n, t in block.state_dict().items()]
+
+    first = layout(clients[0])
+    others = [c.name for c in clients if layout(c) != first]
+    if others:
+        raise ConfigError(
+            f"{method} averages parameters and needs one architecture, but {', '.join(others)} "
+            f"differ{'s' * (len(others) == 1)} from {clients[0].name}; use clients=cnn_homogeneous "
+            "or clients=mlp_homogeneous"
+        )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ifl.checks import at_least
+from ifl.checks import whole
 from ifl.client import Client, Training
 from ifl.data import Shard
 from ifl.errors import ConfigError
@@ -34,7 +34,8 @@ class Centralized:
     architecture: int = 0
 
     def __post_init__(self) -> None:
-        at_least("local.tau", self.tau, 1)
+        whole("local.tau", self.tau, 1)
+        whole("method.architecture", self.architecture, 0)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a server with a copy of the chosen network.
@@ -42,7 +43,7 @@ class Centralized:
         Raises:
             ConfigError: there is no such client.
         """
-        if not 0 <= self.architecture < len(clients):
+        if self.architecture >= len(clients):
             raise ConfigError(
                 f"method.architecture must name a client from 0 to {len(clients) - 1}, "
                 f"got {self.architecture}"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import torch
 
 from ifl.averaging import average, pack, unpack
-from ifl.checks import at_least, same_architecture
+from ifl.checks import whole
 from ifl.client import Client
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server, StatelessServer
+from ifl.methods import Blocks, Conversation, Server, StatelessServer, same_architecture
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FL:
     tau: int = 10
 
     def __post_init__(self) -> None:
-        at_least("local.tau", self.tau, 1)
+        whole("local.tau", self.tau, 1)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Give every client the same start; return the averaging server.

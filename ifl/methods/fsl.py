@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ifl.averaging import average, pack, state, unpack, weighted
-from ifl.checks import at_least, one_of, same_architecture
+from ifl.checks import one_of, whole
 from ifl.client import Client, OptimizerMaker, descend
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server
+from ifl.methods import Blocks, Conversation, Server, same_architecture
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class FSL:
     sync_base: bool = False
 
     def __post_init__(self) -> None:
-        at_least("local.tau", self.tau, 1)
+        whole("local.tau", self.tau, 1)
         one_of("method.server", self.server, "shared", "per_client")
 
     def open(self, clients: Sequence[Client]) -> Server:
-        """Return a server with a copy of client 0's modular block (its start for all).
+        """Return a server whose modular blocks start as copies of client 0's.
 
         Raises:
             ConfigError: ``sync_base`` and the base blocks are not of one architecture.
@@ -64,11 +64,9 @@ class FSL:
             same_architecture("method=fsl with method.sync_base=true", clients, whole=False)
             for client in clients[1:]:
                 client.model.base.load_state_dict(clients[0].model.base.state_dict())
-        owners = [c.number for c in clients] if self.server == "per_client" else [0]
         samples = {c.number: len(c.shard) for c in clients}
-        first = clients[0]
-        optimizer = first.training.optimizers.modular
-        return FSLServer(first.model.modular, owners, samples, optimizer)
+        owners = samples if self.server == "per_client" else {clients[0].number: 1}
+        return FSLServer(clients[0].model.modular, owners, clients[0].training.optimizers.modular)
 
     def client_round(self, me: Client, round_number: int) -> Conversation:
         """Train tau steps with the server's gradients; the server knows the losses."""
@@ -93,25 +91,14 @@ class FSL:
 
 
 class FSLServer:
-    """Holds the modular block, or a copy for each client, and its optimiser.
-
-    Args:
-        modular: the block to start from; it is copied.
-        owners: the clients that have a copy of their own; the first serves all others.
-        samples: client -> size of its shard, the weights of the average.
-        optimizer: makes a copy's optimiser.
-    """
+    """Holds the shared modular block, or one for each client (with its samples), and optimisers."""
 
     def __init__(
-        self,
-        modular: nn.Module,
-        owners: Sequence[int],
-        samples: Mapping[int, int],
-        optimizer: OptimizerMaker,
+        self, modular: nn.Module, owners: Mapping[int, int], optimizer: OptimizerMaker
     ) -> None:
         self.modulars = {k: deepcopy(modular) for k in owners}
         self.optimizers = {k: optimizer(m.parameters()) for k, m in self.modulars.items()}
-        self.samples = samples
+        self.weights = [samples / sum(owners.values()) for samples in owners.values()]
         self.losses: list[Tensor] = []
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
@@ -129,15 +116,10 @@ class FSLServer:
         return Message(grad=z.grad)
 
     def end_round(self) -> Tensor | None:
-        """Average the copies, if there are several; return the round's losses."""
-        if len(self.modulars) > 1:
-            total = sum(self.samples.values())
-            weights = [self.samples[k] / total for k in self.modulars]
-            columns = zip(*(state(m) for m in self.modulars.values()), strict=True)
-            with torch.no_grad():
-                for copies in columns:
-                    mean = weighted(copies, weights)
-                    for copy in copies:
-                        copy.copy_(mean)
+        """Average the clients' modular blocks, if they have their own; return the losses."""
+        for copies in zip(*(state(m) for m in self.modulars.values()), strict=True):
+            mean = weighted(copies, self.weights)
+            for tensor in copies:
+                tensor.copy_(mean)
         losses, self.losses = torch.stack(self.losses), []
         return losses

@@ -4,15 +4,14 @@ Source: Krouka & Bennis 2025, "Communication-Efficient and Interoperable Distrib
 Learning", arXiv 2509.22823. Deviations: README, "What differs from the paper".
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import at_least, one_of
-from ifl.client import Client, descend, frozen
+from ifl.checks import one_of, whole
+from ifl.client import Client, batched, descend, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
 
@@ -43,7 +42,7 @@ class IFL:
     upload_batch: str = "fresh"
 
     def __post_init__(self) -> None:
-        at_least("local.tau", self.tau, 1)
+        whole("local.tau", self.tau, 1)
         one_of("method.stage2", self.stage2, "pooled", "per_client")
         one_of("method.upload_batch", self.upload_batch, "fresh", "last")
 
@@ -65,14 +64,10 @@ class IFL:
         pool = yield Message(z=z, y=y)
 
         assert pool is not None
-        for z, y in self.portions(pool, len(y)):
-            descend(cross_entropy(me.model.modular(z), y), me.modular_optimizer)
+        rows = len(pool.y) if self.stage2 == "pooled" else len(y)
+        for pool_z, pool_y in batched(pool.z, pool.y, rows):
+            descend(cross_entropy(me.model.modular(pool_z), pool_y), me.modular_optimizer)
         return torch.stack(losses)
-
-    def portions(self, pool: Message, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield what each step of stage 2 learns from: z (n, d) and y (n,)."""
-        rows = len(pool.y) if self.stage2 == "pooled" else batch_size
-        yield from zip(pool.z.split(rows), pool.y.split(rows), strict=True)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks: the paper's compositions f_m,i(f_b,k(x))."""

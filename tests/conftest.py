@@ -1,0 +1,94 @@
+"""Shared by all tests: compositions of the real configuration, and a tiny federation."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from ifl.client import Client, Optimizers, Training
+from ifl.codecs import Float32
+from ifl.data import Dataset, Shard
+from ifl.federation import Federation, Member, build
+from ifl.methods import Method
+from ifl.models import mlp_base, mlp_modular
+from ifl.partition import Iid
+
+CONF = Path(__file__).parent.parent / "conf"
+SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
+torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
+
+def options(group: str) -> list[str]:
+    """Return the options of a config group: the names of its files."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def composed(*overrides: str) -> DictConfig:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def member(name: str, base: Sequence[int], modular: Sequence[int]) -> Member:
+    return Member(
+        name, partial(mlp_base, SHAPE, base, DIM), partial(mlp_modular, DIM, modular, CLASSES)
+    )
+
+
+SMALL, WIDE = member("small", [], []), member("wide", [12], [6])
+
+
+def images(count: int, seed: int) -> Shard:
+    """Random images whose label is the brightest of four rows: a task that can be learnt."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randint(0, 256, (count, *SHAPE), generator=generator, dtype=torch.uint8)
+    return Shard(x, x[:, 0, :CLASSES].float().mean(dim=2).argmax(dim=1))
+
+
+TINY = Dataset("tiny", images(240, seed=1), images(80, seed=2), SHAPE, CLASSES)
+MOMENTUM = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
+PLAIN = partial(torch.optim.SGD, lr=0.05)
+
+Build = Callable[..., Federation]
+
+
+@pytest.fixture
+def tiny() -> Build:
+    """Return a maker of federations on 6 x 6 images: ``tiny(method, SMALL, WIDE, count=3)``."""
+
+    def make(
+        method: Method,
+        *members: Member,
+        count: int = 2,
+        seed: int = 0,
+        optimizer: object = MOMENTUM,
+    ) -> Federation:
+        training = Training(Optimizers(optimizer, optimizer), batch_size=8, seed=seed)  # type: ignore[arg-type]
+        chosen = members or (SMALL,)
+        return build(TINY, Iid(), chosen, count, method, training, Float32(), DIM)
+
+    return make
+
+
+def parameters(module: torch.nn.Module) -> list[torch.Tensor]:
+    return [p.detach().clone() for p in module.parameters()]
+
+
+def equal(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def play(federation: Federation, rounds: int) -> list[list[tuple[str, int, str, int]]]:
+    """Conduct rounds and return the ledger's rows of each."""
+    rows = []
+    for number in range(1, rounds + 1):
+        federation.engine.round(number)
+        rows.append(federation.engine.channel.ledger.close_round())
+    return rows
+
+
+def clients(federation: Federation) -> Sequence[Client]:
+    return federation.engine.clients

@@ -1,0 +1,91 @@
+import io
+
+import numpy as np
+
+from ifl.report import Progress, class_table, summary
+from ifl.results import Round
+
+TESTED = Round(10, 5_000_000, 20_000_000, 0.7, 0.8, 0.6, 1.5, 0.4, 20.0)
+PLAIN = Round(11, 5_500_000, 22_000_000, None, None, None, None, 0.3, 22.0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def outcome(**more: object) -> dict[str, object]:
+    return {
+        "choices": {"method": "ifl"},
+        "data": "Digits",
+        "seed": 4,
+        "result": {
+            "accuracy_mean": 0.7,
+            "accuracy_local": 0.8,
+            "accuracy_cross": None,
+            "accuracy_sd": None,
+        },
+        "totals": {
+            "uplink_bytes": 4_000_000,
+            "uplink_bytes_per_client": 1_000_000.0,
+            "downlink_bytes": 8_000_000,
+            "rounds": 3,
+            "seconds": 1.5,
+        },
+        "stop_reason": "rounds=3 done",
+        "folder": "outputs/x",
+        **more,
+    }
+
+
+def test_without_a_terminal_there_is_a_line_per_evaluation() -> None:
+    stream = io.StringIO()
+    progress = Progress(100, stream)
+    progress(TESTED)
+    progress(PLAIN)
+    progress.close()
+    assert stream.getvalue() == (
+        "round 10/100  accuracy 70.0 % (local 80.0, cross 60.0)  up 5.00 MB down 20.00 MB  "
+        "loss 0.400  3:00 left\n"
+    )
+
+
+def test_on_a_terminal_one_line_is_written_over() -> None:
+    stream = Terminal()
+    progress = Progress(100, stream)
+    progress(TESTED)
+    progress(PLAIN)
+    progress.close()
+    assert stream.getvalue().count("\r") == 2
+    assert stream.getvalue().count("\n") == 1
+    last = stream.getvalue().split("\r")[-1]
+    assert "round 11/100  accuracy 70.0 %" in last
+    assert last.count("#") == 2
+
+
+def test_the_class_table_has_a_row_per_client() -> None:
+    lines = class_table(np.array([[3, 0], [1, 20]])).splitlines()
+    assert lines[1].split() == ["class", "0", "1", "all"]
+    assert lines[3].split() == ["client", "1", "1", "20", "21"]
+
+
+def test_the_summary_has_a_row_per_run_failures_and_the_folder_last() -> None:
+    failed = {"error": "batch_size must not ...", "overrides": ["batch_size=900"]}
+    lines = summary([outcome(), failed]).splitlines()
+    assert lines[2].split() == [
+        "ifl",
+        "Digits",
+        "4",
+        "70.0",
+        "80.0",
+        "-",
+        "-",
+        "4.00",
+        "1.00",
+        "8.00",
+        "3",
+        "1.5",
+    ]
+    assert lines[3] == "Failed: batch_size=900: batch_size must not ..."
+    assert lines[-1] == "Ended, rounds=3 done: outputs/x"
+    assert summary([failed]) == ""

@@ -1,0 +1,130 @@
+"""The command line as a user types it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import CONF, composed, options
+
+ROOT = CONF.parent
+QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=1"]
+
+
+def command(
+    tmp_path: Path, *arguments: str, data: str = "nowhere"
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "IFL_DATA": data, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "run.py"), *arguments, f"outputs={tmp_path}"],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+
+
+def only_run(tmp_path: Path) -> Path:
+    (found,) = [path.parent for path in tmp_path.rglob("run.json")]
+    return found
+
+
+def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -> None:
+    first = command(tmp_path, *QUICK)
+    assert first.returncode == 0, first.stderr
+    folder = only_run(tmp_path)
+    assert first.stdout.strip().endswith(str(folder))
+    assert folder.name.startswith("digits-mlp_homogeneous-ifl-seed0-")
+    assert {path.name for path in folder.iterdir()} == {
+        ".hydra",
+        "run.json",
+        "rounds.csv",
+        "compositions.csv",
+        "traffic.csv",
+        "partition.csv",
+    }
+    assert "rounds=2" in (folder / ".hydra" / "overrides.yaml").read_text()
+    about = json.loads((folder / "run.json").read_text())
+    assert about["finished"] is True
+    assert about["choices"]["method"] == "ifl"
+    assert about["config"]["local"]["tau"] == 1
+
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = command(tmp_path, *QUICK)
+    assert again.returncode == 0
+    assert f"Already finished: {folder}" in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+    fresh = command(tmp_path, *QUICK, "fresh=true")
+    assert fresh.returncode == 0
+    beside = folder.with_name(folder.name + "-2")
+    assert fresh.stdout.strip().endswith(str(beside))
+    tables = [pd.read_csv(f / "rounds.csv").drop(columns="seconds") for f in (folder, beside)]
+    assert tables[0].to_csv() == tables[1].to_csv()
+
+
+def test_a_sweep_goes_on_past_a_failed_run_and_ends_with_one_table(tmp_path: Path) -> None:
+    sweep = command(tmp_path, "-m", "seed=0,1", "batch_size=32,9999", *QUICK)
+    assert sweep.returncode == 1
+    assert len(list(tmp_path.rglob("run.json"))) == 2
+    table = sweep.stdout[sweep.stdout.index("method") :]
+    assert table.count("Failed: ") == 2
+    assert table.count("Ended, rounds=2 done: ") == 2
+    assert "batch_size must not exceed the smallest shard, got 9999" in table
+    assert "Traceback" not in sweep.stderr
+
+
+WRONG = {
+    "partition.alpha=-1": "partition.alpha must be > 0",
+    "partition=dirichlet partition.alpha=-1": "partition.alpha must be a number > 0, got -1",
+    "method=fl clients=paper": "use clients=cnn_homogeneous or clients=mlp_homogeneous",
+    "data=kmnist data.root=nonexistent/there": "KMNIST is not whole in data.root=nonexistent/there",
+    "data=kmnist10k": "t10k-images-idx3-ubyte.gz was looked for in nowhere/KMNIST/raw",
+    "optimizer.lr=-1": "optimizer.base refuses its settings (Invalid learning rate: -1)",
+    "seed=abc": "seed must be a whole number >= 0, got abc",
+    "eval_every=0": "eval_every must be a whole number >= 1, got 0",
+    "runtime.threads=0": "runtime.threads must be a whole number >= 1, got 0",
+    "clients.members.0.base._target_=foo.Bar": "Error locating target 'foo.Bar'",
+    "clients.members=3": "clients.members must be a list",
+    "method=fedavg": "Could not find 'method/fedavg'",
+    "tau=5": "Could not override 'tau'",
+}
+
+
+@pytest.mark.parametrize("typed", WRONG)
+def test_a_wrong_input_is_one_message_and_exit_code_1(typed: str, tmp_path: Path) -> None:
+    ended = command(tmp_path, *typed.split())
+    assert ended.returncode == 1
+    assert WRONG[typed] in ended.stderr
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert not list(tmp_path.rglob("run.json"))
+
+
+def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = command(tmp_path / "file")
+    assert ended.returncode == 1
+    assert f"Not a directory: '{tmp_path}/file" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_the_configuration_is_shown_without_running(tmp_path: Path) -> None:
+    shown = command(tmp_path, "--cfg=job")
+    assert shown.returncode == 0
+    assert "tau: ${local.tau}" in shown.stdout
+    assert not list(tmp_path.rglob("run.json"))
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_yaml_composes(experiment: str) -> None:
+    assert composed(f"experiment={experiment}").rounds
+
+
+@pytest.mark.parametrize("data", options("data"))
+def test_every_data_yaml_says_what_the_networks_need(data: str) -> None:
+    config = composed(f"data={data}").data
+    assert len(config.shape) == 3
+    assert config.classes >= 2
+    assert config.name
