@@ -45,20 +45,21 @@ TABLES: dict[str, Sequence[str]] = {
 
 
 def fingerprint(config: Mapping[str, Any], *without: str) -> str:
-    """Return 8 hex digits of what in a configuration can change a result.
+    """Return 8 hex digits of ``relevant(config, *without)``."""
+    text = json.dumps(relevant(config, *without), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
+    """Return what in a configuration can change a result, by dotted key.
 
     Args:
         config: nested mapping of plain values.
         without: more dotted keys to leave out, such as "seed" to group runs over seeds.
     """
-    ignored = (*NEUTRAL, *without)
-    relevant = {
-        key: value
-        for key, value in flatten(config).items()
-        if not any(key == name or key.startswith(f"{name}.") for name in ignored)
-    }
-    text = json.dumps(relevant, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    ignored = tuple(f"{name}." for name in (*NEUTRAL, *without))
+    flat = flatten(config)
+    return {key: value for key, value in flat.items() if not f"{key}.".startswith(ignored)}
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
