@@ -37,11 +37,11 @@ def average(uploads: Mapping[int, Message]) -> Message:
 
 
 def weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
-    """Return sum_k weights[k] * tensors[k], summed in float64, as float32."""
+    """Return sum_k weights[k] * tensors[k], summed in float64, in the tensors' type."""
     total = torch.zeros_like(tensors[0], dtype=torch.float64)
     for tensor, weight in zip(tensors, weights, strict=True):
         total.add_(tensor, alpha=weight)
-    return total.float()
+    return total.to(tensors[0].dtype)
 
 
 def unpack(module: nn.Module, message: Message) -> None:

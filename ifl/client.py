@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -89,11 +90,17 @@ class Client:
             )
         self.name = name
         self.number = number
-        self.model = model.to(training.device)
+        # channels last: the same numbers, in the order that convolutions read them fastest
+        self.model = model.to(training.device).to(memory_format=torch.channels_last)
+        self.draws = draws(self.model, shard)
         self.shard = shard
         self.training = training
-        self.base_optimizer = training.optimizers.base(model.base.parameters())
-        self.modular_optimizer = training.optimizers.modular(model.modular.parameters())
+        self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
+        self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
+        blocks = ((model.base, self.base_optimizer), (model.modular, self.modular_optimizer))
+        self._both = [
+            optimizer for block, optimizer in blocks if any(True for _ in block.parameters())
+        ]
         self._x = shard.inputs().to(training.device)
         self._y = shard.y.to(training.device)
         self._shuffle = rng(training.seed, "client", number, "batches")
@@ -105,7 +112,7 @@ class Client:
         if len(self._order) < size:
             self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
         chosen, self._order = self._order[:size], self._order[size:]
-        return self._x[chosen], self._y[chosen]
+        return self._x.index_select(0, chosen), self._y.index_select(0, chosen)
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the next ``count`` mini-batches."""
@@ -124,7 +131,12 @@ class Client:
             The loss before the step, a scalar without graph.
         """
         loss = cross_entropy(self.model(x), y)
-        return descend(loss, *(optimizers or (self.base_optimizer, self.modular_optimizer)))
+        return descend(loss, *(optimizers or self._both))
+
+
+def optimizer_of(block: nn.Module, maker: OptimizerMaker) -> Optimizer:
+    """Return an optimiser of the block's parameters; a block without any gets an idle one."""
+    return maker(list(block.parameters()) or [nn.Parameter(torch.empty(0))])
 
 
 def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -133,14 +145,28 @@ def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield x[start : start + rows], y[start : start + rows]
 
 
-def descend(loss: Tensor, *optimizers: Optimizer) -> Tensor:
-    """Take one step of each optimiser down ``loss``; return its value without graph."""
-    for optimizer in optimizers:
-        optimizer.zero_grad()
-    loss.backward()
+def descend(loss: Tensor, *optimizers: Optimizer, gradient: Tensor | None = None) -> Tensor:
+    """Take one step of each optimiser down ``loss``; return its value without graph.
+
+    Args:
+        gradient: of what is to fall with respect to ``loss``, where that is no scalar.
+    """
+    loss.backward(gradient)
     for optimizer in optimizers:
         optimizer.step()
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None  # zero_grad() costs as much as a small step
     return loss.detach()
+
+
+def draws(model: nn.Module, shard: Shard) -> bool:
+    """Tell whether a training step of the model draws random numbers, as dropout does."""
+    trial = deepcopy(model).cpu().train()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        trial(Shard(shard.x[:2], shard.y[:2]).inputs())
+        return not torch.equal(before, torch.get_rng_state())
 
 
 @contextmanager

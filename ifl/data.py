@@ -72,14 +72,13 @@ class Dataset:
 def stratified_split(
     labels: np.ndarray, test_fraction: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split indices so that every class gives the same fraction to the test part.
+    """Split indices so that every class gives the same fraction, rounded, to the test part.
 
     Args:
         labels: (n,) integer class of each sample.
-        test_fraction: share of each class in the test part, rounded to whole samples.
 
     Returns:
-        Sorted train indices and test indices, disjoint and exhaustive.
+        Sorted train and test indices, disjoint and exhaustive.
     """
     test: list[np.ndarray] = []
     for label in np.unique(labels):
@@ -171,8 +170,8 @@ def kmnist10k(
     """Load the 10,000 official KMNIST test images alone, split 8,000/2,000, stratified.
 
     Args:
-        root: folder with KMNIST/raw/ as torchvision lays it out.
-        md5: file name -> md5 of the gzip file, images first, labels second.
+        root: folder above KMNIST/raw/.
+        md5: file name -> md5 of the gzip file, images first.
 
     Raises:
         DataError: a file is missing, or its md5 or IDX header is wrong.

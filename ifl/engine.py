@@ -1,24 +1,38 @@
-"""Conducts a round of any method among parties in this process."""
+"""Conducts rounds and evaluations of any method among parties in this process."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from ifl.channel import Channel
 from ifl.client import Client
 from ifl.errors import DivergenceError
+from ifl.evaluate import Compositions, compose
 from ifl.message import Message
 from ifl.methods import Conversation, Method, Server
+from ifl.runtime import Workers
 from ifl.seeding import global_stream
 
 
 class Engine:
-    """Runs the clients' halves in lockstep with the server half, all traffic by the channel."""
+    """Runs the clients' halves in lockstep with the server half, all traffic by the channel.
 
-    def __init__(self, method: Method, clients: Sequence[Client], channel: Channel) -> None:
+    Args:
+        workers: do the clients' turns between two exchanges, several at a time.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        clients: Sequence[Client],
+        channel: Channel,
+        workers: Workers | None = None,
+    ) -> None:
         self.method = method
         self.clients = clients
         self.channel = channel
+        self.workers = workers or Workers()
         self.server: Server = method.open(clients)
 
     def round(self, number: int) -> float:
@@ -28,44 +42,63 @@ class Engine:
             DivergenceError: a loss is not finite; names the party, the round and the step.
         """
         talks = {c.number: self.method.client_round(c, number) for c in self.clients}
-        inbox: dict[int, Message] = {}
-        losses: dict[str, torch.Tensor | None] = {}
+        inbox: Mapping[int, Message] = {}
+        losses: dict[str, Tensor | None] = {}
         turn = 0
         while talks:
             outbox: dict[int, Message] = {}
-            for client in self.clients:
-                if client.number in talks:
-                    said = self._turn(client, talks[client.number], inbox, number, turn)
-                    if isinstance(said, Message):
-                        outbox[client.number] = said
-                    else:
-                        losses[client.name] = said
-                        del talks[client.number]
+            for client, said in self._turns(talks, inbox, number, turn):
+                if isinstance(said, Message):
+                    outbox[client.number] = said
+                else:
+                    losses[client.name] = said
+                    del talks[client.number]
             if outbox:
                 inbox = self.channel.down(self.server.reply(self.channel.up(outbox)))
             turn += 1
         losses["the server"] = self.server.end_round()
         return mean_loss(losses, number)
 
-    def _turn(
-        self,
-        client: Client,
-        talk: Conversation,
-        inbox: dict[int, Message],
-        round_number: int,
-        turn: int,
-    ) -> Message | torch.Tensor | None:
-        """Let a client's half run to its next upload, or to its end and its losses."""
-        training = client.training
-        stream = ("client", client.number, "modules", round_number, turn)
-        with global_stream(training.seed, *stream, device=training.device):
-            try:
-                return next(talk) if turn == 0 else talk.send(inbox.get(client.number))
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
+    def evaluate(self, x: Tensor, y: Tensor) -> Compositions:
+        """Test every composition that exists on images x (n, C, H, W) and labels y (n,)."""
+        return compose(*self.method.blocks(self.clients, self.server), x, y, self.workers)
+
+    def _turns(
+        self, talks: dict[int, Conversation], inbox: Mapping[int, Message], number: int, turn: int
+    ) -> list[tuple[Client, Message | Tensor | None]]:
+        """Let every client that still talks run to its next upload, or to its end and losses.
+
+        Clients whose modules draw random numbers take turns alone, since torch's global
+        generator is one for all threads.
+        """
+        talking = [c for c in self.clients if c.number in talks]
+        quiet = [c for c in talking if not c.draws]
+        said = dict(
+            zip(
+                [c.number for c in quiet],
+                self.workers.map(lambda c: _speak(c, talks[c.number], inbox, turn), quiet),
+                strict=True,
+            )
+        )
+        for client in talking:
+            if client.draws:
+                stream = ("client", client.number, "modules", number, turn)
+                training = client.training
+                with global_stream(training.seed, *stream, device=training.device):
+                    said[client.number] = _speak(client, talks[client.number], inbox, turn)
+        return [(client, said[client.number]) for client in talking]
 
 
-def mean_loss(losses: dict[str, torch.Tensor | None], round_number: int) -> float:
+def _speak(
+    client: Client, talk: Conversation, inbox: Mapping[int, Message], turn: int
+) -> Message | Tensor | None:
+    try:
+        return next(talk) if turn == 0 else talk.send(inbox.get(client.number))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
+
+
+def mean_loss(losses: dict[str, Tensor | None], round_number: int) -> float:
     """Return the mean over all parties' losses (steps,) of a round.
 
     Raises:

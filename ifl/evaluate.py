@@ -3,6 +3,7 @@
 Source: Krouka & Bennis 2025, inference y_k,i = f_m,i(f_b,k(x)).
 """
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from ifl.client import batched, frozen
 from ifl.methods import Blocks
+from ifl.runtime import Workers
 
-CHUNK = 1000  # test images at a time
+CHUNK = 250  # test images at a time: the maps of more fall out of the cache
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def compose(bases: Blocks, modulars: Blocks, x: Tensor, y: Tensor) -> Compositions:
+def compose(
+    bases: Blocks, modulars: Blocks, x: Tensor, y: Tensor, workers: Workers | None = None
+) -> Compositions:
     """Test every modular block after every base block.
 
     Each base block runs once over the test set, every modular block on its outputs.
@@ -71,15 +75,23 @@ def compose(bases: Blocks, modulars: Blocks, x: Tensor, y: Tensor) -> Compositio
         bases, modulars: blocks by owner.
         x: (n, C, H, W) float32 test images, on the blocks' device.
         y: (n,) int64 labels.
+        workers: do the base blocks and the portions of the test set, several at a time.
     """
-    correct = {(k, i): torch.zeros((), dtype=torch.int64) for k in bases for i in modulars}
-    with torch.inference_mode():
-        for images, labels in batched(x, y, CHUNK):
-            for k, base in bases.items():
-                with frozen(base):
-                    z = base(images)
-                for i, modular in modulars.items():
-                    with frozen(modular):
-                        hits = (modular(z).argmax(dim=1) == labels).sum()
-                    correct[k, i] = correct[k, i].to(hits.device) + hits
-    return Compositions({pair: int(count) / len(y) for pair, count in correct.items()})
+
+    def hits(piece: tuple[str, Tensor, Tensor]) -> Tensor:
+        base, images, labels = piece
+        with torch.inference_mode():
+            z = bases[base](images)
+            found = [(m(z).argmax(dim=1) == labels).sum() for m in modulars.values()]
+            return torch.stack(found)
+
+    with ExitStack() as stack:
+        for block in (*bases.values(), *modulars.values()):
+            stack.enter_context(frozen(block))
+        pieces = [(k, *portion) for portion in batched(x, y, CHUNK) for k in bases]
+        counts = (workers or Workers()).map(hits, pieces)
+    correct = dict.fromkeys(((k, i) for k in bases for i in modulars), 0)
+    for (k, *_), found in zip(pieces, counts, strict=True):
+        for i, count in zip(modulars, found.tolist(), strict=True):
+            correct[k, i] += count
+    return Compositions({pair: count / len(y) for pair, count in correct.items()})

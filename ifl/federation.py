@@ -15,6 +15,7 @@ from ifl.engine import Engine
 from ifl.methods import Method
 from ifl.models import SplitModel, check_contract
 from ifl.partition import Partition
+from ifl.runtime import Workers
 from ifl.seeding import global_stream, numpy_rng
 
 
@@ -49,6 +50,7 @@ def build(
     training: Training,
     codec: Codec,
     fusion_dim: int,
+    workers: Workers | None = None,
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
@@ -65,15 +67,18 @@ def build(
     seed = training.seed
     labels = data.train.y.numpy()
     parts = partition(labels, count, numpy_rng(seed, "partition"))
+    order = np.concatenate(parts)
+    dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
+    ends = np.cumsum([len(part) for part in parts])
     clients = []
-    for number, indices in enumerate(parts):
+    for number, (end, part) in enumerate(zip(ends, parts, strict=True)):
         member = members[number % len(members)]
         name = f"client {number} ({member.name})"
         with global_stream(seed, "client", number, "weights"):
             model = SplitModel(member.base(), member.modular())
         if number < len(members):
             check_contract(model, name, data.shape, fusion_dim, data.classes)
-        shard = Shard(data.train.x[indices], data.train.y[indices])
+        shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
         clients.append(Client(name, number, model, shard, training))
     channel = Channel(codec, data.classes, training.device)
-    return Federation(data, Engine(method, clients, channel))
+    return Federation(data, Engine(method, clients, channel, workers))

@@ -16,7 +16,7 @@ import ifl
 from ifl.channel import DOWNLINK, UPLINK
 from ifl.checks import above, whole
 from ifl.errors import ConfigError, DivergenceError
-from ifl.evaluate import Compositions, compose
+from ifl.evaluate import Compositions
 from ifl.federation import Federation
 from ifl.results import Round, RunFolder
 
@@ -126,7 +126,7 @@ def run(
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
         result = None
         if reason or number % schedule.eval_every == 0:
-            result = compose(*engine.method.blocks(clients, engine.server), test_x, test_y)
+            result = engine.evaluate(test_x, test_y)
             if schedule.accuracy is not None and result.mean >= schedule.accuracy:
                 reason = reason or f"stop.accuracy={schedule.accuracy} reached"
         row = _row(number, uplink, downlink, result, loss, time.monotonic() - start)

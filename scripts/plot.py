@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ifl import plots
+from ifl import gather, plots
 from ifl.errors import IFLError
 
 HEAD = """\
@@ -32,12 +32,12 @@ def markdown(table: pd.DataFrame) -> str:
     return text + FOOT
 
 
-def write(runs: Sequence[plots.Run], out: Path) -> list[Path]:
+def write(runs: Sequence[gather.Run], out: Path) -> list[Path]:
     """Write the figures of each data set and the table of all; return the files."""
     out.mkdir(parents=True, exist_ok=True)
     files, tables = [], []
     for data in sorted({run.data for run in runs}):
-        groups = plots.group_runs([run for run in runs if run.data == data])
+        groups = gather.group_runs([run for run in runs if run.data == data])
         tables.append(plots.tabulate(groups))
         figures = {
             "accuracy-uplink": plots.draw_curves(groups, plots.UPLINK),
@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/plots)")
     options = parser.parse_args()
     try:
-        runs, notes = plots.load(options.folder)
+        runs, notes = gather.load(options.folder)
         files = write(runs, options.out or options.folder / "plots")
     except (IFLError, OSError) as error:
         way_out = "; name another folder with --out" if isinstance(error, OSError) else ""

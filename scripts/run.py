@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # Every job of a sweep, in whatever process, appends its outcome to this file.
 JOURNAL = "IFL_JOURNAL"
+CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def run_name(*, _root_: DictConfig) -> str:
@@ -63,12 +64,16 @@ def assemble(config: DictConfig) -> "Federation":
     """Build the federation that a configuration describes; every setting is checked here."""
     from ifl.client import Optimizers, Training
     from ifl.federation import Member, build
+    from ifl.runtime import Workers, available_device
 
     if not isinstance(config.clients.members, ListConfig):
         raise ConfigError(
             f"clients.members must be a list of {{name, base, modular}}, got "
             f"{config.clients.members}; see conf/clients/paper.yaml"
         )
+    device, remark = available_device(config.runtime.device)
+    if remark:
+        print(remark)
     optimizers = Optimizers(make(config.optimizer.base), make(config.optimizer.modular))
     members = [
         Member(member.name, partial(make, member.base), partial(make, member.modular))
@@ -80,9 +85,10 @@ def assemble(config: DictConfig) -> "Federation":
         codec=make(config.codec),
         members=members,
         count=config.clients.count,
-        training=Training(optimizers, config.batch_size, config.seed, config.runtime.device),
+        training=Training(optimizers, config.batch_size, config.seed, device),
         fusion_dim=config.fusion.dim,
         data=make(config.data),
+        workers=Workers(config.runtime.workers, config.runtime.threads),
     )
 
 
@@ -99,14 +105,8 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
             print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
             return {**about, "folder": str(folder)}
 
-    import torch  # seconds to import: not needed for --help or for what is finished
-
-    from ifl.checks import whole
     from ifl.runner import Schedule, run
 
-    if config.runtime.threads is not None:
-        whole("runtime.threads", config.runtime.threads, 1)
-        torch.set_num_threads(config.runtime.threads)
     schedule = Schedule(config.rounds, config.eval_every, **config.stop)
     federation = assemble(config)
     plain = _plain(config)
@@ -115,7 +115,6 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
         "seed": config.seed,
         "choices": {k: v for k, v in _choices().items() if not k.startswith("hydra/")},
         "config": plain,
-        "group": fingerprint(plain, "seed"),
     }
     record = RunFolder.claim(free, about)
     _write_hydra(free, config)
@@ -143,7 +142,7 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
     OmegaConf.save(hydra_config.overrides.task, path / ".hydra" / "overrides.yaml")
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="config")
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(config: DictConfig) -> None:
     """Run one configuration and note its outcome in the journal."""
     try:

@@ -23,8 +23,9 @@ torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
 
 def options(group: str) -> list[str]:
-    """Return the options of a config group: the names of its files."""
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+    """Return the options of a config group: its files, by their path within it."""
+    files = (CONF / group).rglob("*.yaml")
+    return sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in files)
 
 
 def composed(*overrides: str) -> DictConfig:

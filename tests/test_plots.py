@@ -16,7 +16,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from ifl.plots import ROUNDS, UPLINK, Group, draw_curves, draw_matrices, group_runs, load, tabulate
+from ifl.gather import Group, group_runs, load
+from ifl.plots import ROUNDS, UPLINK, draw_curves, draw_matrices, tabulate
 from ifl.results import Round, RunFolder, fingerprint
 
 CHOICES = {"data": "digits", "partition": "iid", "clients": "paper", "method": "ifl"}

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import run
 from conftest import CONF, composed, options
 
 ROOT = CONF.parent
@@ -94,11 +95,18 @@ WRONG = {
 
 
 @pytest.mark.parametrize("typed", WRONG)
-def test_a_wrong_input_is_one_message_and_exit_code_1(typed: str, tmp_path: Path) -> None:
-    ended = command(tmp_path, *typed.split())
-    assert ended.returncode == 1
-    assert WRONG[typed] in ended.stderr
-    assert "Traceback" not in ended.stderr + ended.stdout
+def test_a_wrong_input_is_one_message_and_exit_code_1(
+    typed: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["run.py", *typed.split(), f"outputs={tmp_path}"])
+    monkeypatch.setenv("IFL_DATA", "nowhere")
+    assert run.main() == 1
+    printed = capsys.readouterr()
+    assert WRONG[typed] in printed.err
+    assert "Traceback" not in printed.err + printed.out
     assert not list(tmp_path.rglob("run.json"))
 
 

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.averaging import average, pack, state, unpack, weighted
 from ifl.checks import one_of, whole
-from ifl.client import Client, OptimizerMaker, descend
+from ifl.client import Client, OptimizerMaker, descend, optimizer_of
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server, same_architecture
 
@@ -74,9 +74,7 @@ class FSL:
             z = me.model.base(x)
             reply = yield Message(z=z, y=y)
             assert reply is not None
-            me.base_optimizer.zero_grad()
-            z.backward(reply.grad)
-            me.base_optimizer.step()
+            descend(z, me.base_optimizer, gradient=reply.grad)
         if self.sync_base:
             reply = yield pack(me.model.base, len(me.shard))
             assert reply is not None
@@ -97,7 +95,7 @@ class FSLServer:
         self, modular: nn.Module, owners: Mapping[int, int], optimizer: OptimizerMaker
     ) -> None:
         self.modulars = {k: deepcopy(modular) for k in owners}
-        self.optimizers = {k: optimizer(m.parameters()) for k, m in self.modulars.items()}
+        self.optimizers = {k: optimizer_of(m, optimizer) for k, m in self.modulars.items()}
         self.weights = [samples / sum(owners.values()) for samples in owners.values()]
         self.losses: list[Tensor] = []
 

@@ -1,0 +1,152 @@
+"""Run folders, gathered: load them, group them over seeds, name the groups.
+
+Runs belong together by configuration without the seed, never by path.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from scipy.stats import t
+
+from ifl.errors import IFLError
+from ifl.results import SCHEMA_VERSION, TABLES, fingerprint, read_about, relevant
+
+MB = 1e6  # bytes
+OWNED: Mapping[str, Any] = {"round": float, "base": str, "modular": str, "accuracy": float}
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run."""
+
+    group: str
+    seed: int
+    ended: str
+    data: str
+    choices: Mapping[str, str | None]
+    path: Path
+    config: Mapping[str, Any]  # by dotted key, without what tells no group from another
+    rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy, and bytes as MB
+    compositions: pd.DataFrame  # the rows of compositions.csv of the last of these rounds
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Runs that differ in nothing but the seed."""
+
+    label: str
+    runs: Sequence[Run]
+
+    def last(self) -> pd.DataFrame:
+        """Return the last evaluated round of each run, a row per seed."""
+        return pd.concat([run.rounds.tail(1) for run in self.runs])
+
+    def curve(self) -> pd.DataFrame:
+        """Return means and the accuracy's interval (low, high) by round that all seeds have."""
+        by_round = pd.concat([run.rounds for run in self.runs]).groupby("round")
+        curve, half = by_round.mean(), by_round["accuracy_mean"].agg(half_width)
+        curve["low"] = (curve["accuracy_mean"] - half).clip(lower=0)
+        curve["high"] = (curve["accuracy_mean"] + half).clip(upper=1)
+        return curve[by_round.size() == len(self.runs)].reset_index()
+
+    def matrix(self) -> pd.DataFrame:
+        """Return the last accuracies, base by modular block, mean over seeds."""
+        rows = pd.concat([run.compositions for run in self.runs])
+        return rows.pivot_table("accuracy", "base", "modular", sort=False)
+
+
+def half_width(values: "pd.Series[float]") -> float:
+    """Return half the 95 % Student t interval of the mean, t(n - 1) standard errors; NaN: n < 2."""
+    return float(t.ppf(0.975, values.count() - 1) * values.sem())
+
+
+def load(root: Path) -> tuple[list[Run], list[str]]:
+    """Return the finished runs in a folder, at any depth, and a note on every other one.
+
+    Of several runs of one group and seed, the newest counts.
+
+    Raises:
+        IFLError: there is no such folder, or no finished run in it.
+    """
+    if not root.is_dir():
+        raise IFLError(f"{root} is no folder; name one that holds runs, such as outputs")
+    newest: dict[tuple[str, int], Run] = {}
+    notes = []
+    for path in sorted(file.parent for file in root.rglob("run.json")):
+        try:
+            run = _read(path)
+        except IFLError as error:
+            notes.append(f"{path} left out: {error}")
+            continue
+        twins = {newest.get((run.group, run.seed), run), run}
+        *older, newest[run.group, run.seed] = sorted(twins, key=lambda twin: twin.ended)
+        notes += [f"{old.path} left out: the same was run again later" for old in older]
+    if not newest:
+        why = f"{notes[0]}; {len(notes)} in all" if notes else "no run.json"
+        raise IFLError(f"no finished run in {root} ({why}); make one with scripts/run.py")
+    return list(newest.values()), notes
+
+
+def _read(path: Path) -> Run:
+    about = read_about(path)
+    if about is None or about.get("schema_version") != SCHEMA_VERSION:
+        raise IFLError(f"its run.json is damaged or not of schema version {SCHEMA_VERSION}")
+    if not about.get("finished"):
+        raise IFLError(f"not finished ({about.get('stop_reason', 'running or interrupted')})")
+    try:
+        facts = {key: about[key] for key in ("seed", "ended", "data", "choices")}
+        facts["group"] = fingerprint(about["config"], "seed")
+        config = relevant(about["config"], "seed")
+        rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
+        rounds[["uplink_mb", "downlink_mb"]] = rounds[["uplink_bytes", "downlink_bytes"]] / MB
+        rounds["uplink_mb_per_client"] = rounds["uplink_mb"] / config["clients.count"]
+        rounds = rounds.dropna(subset="accuracy_mean")
+        table = pd.read_csv(path / "compositions.csv", usecols=[*OWNED], dtype=OWNED)
+        compositions = table[table["round"] == rounds["round"].iloc[-1]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise IFLError(f"a file is missing or damaged ({str(error).strip()})") from error
+    return Run(**facts, path=path, config=config, rounds=rounds, compositions=compositions)
+
+
+def group_runs(runs: Sequence[Run]) -> list[Group]:
+    """Gather the runs of one data set over seeds, sorted by label."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    names = labels([group[0] for group in groups.values()])
+    return sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.label))
+
+
+def _rank(label: str) -> list[str | float]:
+    parts = enumerate(re.split(r"(\d+\.?\d*)", label))  # text, number, text, ...
+    return [float(part) if n % 2 else part for n, part in parts]
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """Name each configuration by what tells it from the others: "ifl, local.tau=5".
+
+    First the method, then other choices that differ, then values that differ between runs of
+    the same choice. Plain values (local, fusion) stand for themselves: a choice's name may not
+    hold for them. What is built (``_target_``) repeats no value that it may interpolate.
+    """
+    built = sorted({key.split(".")[0] for run in runs for key in run.config if "_target_" in key})
+    names = []
+    for run in runs:
+        alike = {s: [r for r in runs if r.choices.get(s) == run.choices.get(s)] for s in built}
+        words = [str(run.choices.get(s)) for s in built if s != "method" and alike[s] != [*runs]]
+        named: list[str] = []
+        for key in sorted(run.config, key=lambda key: (key.split(".")[0] in built, key.count("."))):
+            section, value = key.split(".")[0], run.config[key]
+            differs = any((key, value) not in r.config.items() for r in alike.get(section, runs))
+            having = [r.config for r in runs if key in r.config]
+            echoes = [all((other, c[key]) in c.items() for c in having) for other in named]
+            if differs and not (section in built and any(echoes)):
+                named.append(key)
+                words.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+        names.append(", ".join([str(run.choices["method"]), *words]))
+    return names

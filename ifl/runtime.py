@@ -1,0 +1,58 @@
+"""Where a run computes: its device, and threads that do independent pieces of a round.
+
+Torch leaves Python's lock while it computes, so one-thread workers keep all cores busy with
+the clients of a round; a piece's result does not depend on how many workers there are.
+"""
+
+import os
+import re
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from ifl.checks import whole
+from ifl.errors import ConfigError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available_device(name: str) -> tuple[str, str | None]:
+    """Return the device to use, and a sentence where it is not the one asked for.
+
+    Raises:
+        ConfigError: the name is neither cpu nor cuda nor cuda:number.
+    """
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
+        raise ConfigError(f"runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., got {name}")
+    if name == "cpu" or int(name.partition(":")[2] or 0) < torch.cuda.device_count():
+        return name, None
+    return "cpu", f"runtime.device={name} is not on this machine: going on with the CPU."
+
+
+class Workers:
+    """A pool of threads; with one worker, the caller's own thread.
+
+    Args:
+        count: how many pieces are worked on at a time; None for one per core.
+        threads: of torch, within each piece; another number may change the last digits of
+            floats, another count may not.
+
+    Raises:
+        ConfigError: a number is not a whole number from 1.
+    """
+
+    def __init__(self, count: int | None = 1, threads: int = 1) -> None:
+        self.count = len(os.sched_getaffinity(0)) if count is None else count
+        whole("runtime.workers", self.count, 1)
+        whole("runtime.threads", threads, 1)
+        torch.set_num_threads(threads)
+        pin = partial(torch.set_num_threads, threads)
+        self._pool = ThreadPoolExecutor(self.count, "ifl-worker", pin) if self.count > 1 else None
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Return the function's results in the order of the items."""
+        return list(self._pool.map(function, items) if self._pool else map(function, items))

@@ -1,0 +1,270 @@
+"""Time the project's rounds against a plain loop over tensors in memory.
+
+python scripts/bench.py [--blocks 7] [--data kmnist10k] [--grid] [--peers] [--json FILE]
+
+Workloads: 4 clients, tau = 10, B = 32, momentum SGD, evaluation every 10 rounds.
+  W1   FedAvg, a CNN of three convolutions and three linear layers: arithmetic dominates.
+  W2   FedAvg, one 784 x 10 linear layer: nothing but overhead.
+  IFL  IFL, clients=paper.
+The floor of each is the loop that one would write by hand: torch.optim.SGD, torch's default
+threads, ReLU before pooling, no messages, no ledger. Blocks of ten rounds and an evaluation of
+either side alternate; a ratio is the median over pairs of blocks.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from bench_peers import peers
+from hydra import compose, initialize_config_dir
+from run import assemble
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ifl.channel import Channel
+from ifl.engine import Engine
+from ifl.federation import Federation
+
+CONF = Path(__file__).parent.parent / "conf"
+TAU, BATCH, ROUNDS = 10, 32, 10
+WORKLOADS = {
+    "W1": ["experiment=bench/w1"],
+    "W2": ["experiment=bench/w2"],
+    "IFL": [],
+}
+
+
+def federation(data: str, workload: str) -> Federation:
+    """Return the federation that scripts/run.py would build."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return assemble(compose("config", [f"data={data}", *WORKLOADS[workload]]))
+
+
+class Project:
+    """Ten rounds and an evaluation, conducted as in scripts/run.py."""
+
+    def __init__(self, built: Federation) -> None:
+        self.engine: Engine = built.engine
+        self.x, self.y = built.data.test.inputs(), built.data.test.y
+        self.number = 0
+
+    def __call__(self) -> None:
+        """Run one block."""
+        for _ in range(ROUNDS):
+            self.number += 1
+            self.engine.round(self.number)
+            self.engine.channel.ledger.close_round()
+        self.engine.evaluate(self.x, self.y)
+
+
+def plain(block: nn.Module) -> nn.Sequential:
+    """Return a copy in torch's default memory format with ReLU before pooling."""
+    block = deepcopy(block).to(memory_format=torch.contiguous_format)
+    layers = list(block.children()) or [block]
+    for i, (first, second) in enumerate(pairwise(layers)):
+        if isinstance(first, nn.MaxPool2d) and isinstance(second, nn.ReLU):
+            layers[i : i + 2] = [second, first]
+    return nn.Sequential(*layers)
+
+
+class Floor:
+    """What both floors share: plain copies of the networks and shards, and a batch."""
+
+    def __init__(self, built: Federation, lr: float = 0.01, momentum: float = 0.9) -> None:
+        self.nets = []
+        for client in built.engine.clients:
+            parts = plain(client.model.base), plain(client.model.modular)
+            self.nets.append(nn.Sequential(*parts))
+        self.optimizers = [
+            [torch.optim.SGD(p.parameters(), lr, momentum) for p in net if list(p.parameters())]
+            for net in self.nets
+        ]
+        self.shards = [(c.shard.inputs(), c.shard.y) for c in built.engine.clients]
+        self.test = built.data.test.inputs(), built.data.test.y
+
+    def batch(self, client: int) -> tuple[Tensor, Tensor]:
+        """Return a random batch."""
+        x, y = self.shards[client]
+        chosen = torch.randint(0, len(y), (BATCH,))
+        return x[chosen], y[chosen]
+
+    def learn(self, loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:
+        """Take one step."""
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+class FloorFL(Floor):
+    """FedAvg by hand."""
+
+    def __call__(self) -> None:
+        """Run one block."""
+        samples = [len(y) for _, y in self.shards]
+        weights = [n / sum(samples) for n in samples]
+        for _ in range(ROUNDS):
+            for k, net in enumerate(self.nets):
+                for _ in range(TAU):
+                    x, y = self.batch(k)
+                    self.learn(cross_entropy(net(x), y), *self.optimizers[k])
+            states = [net.state_dict() for net in self.nets]
+            mean = {
+                name: sum(w * s[name] for w, s in zip(weights, states, strict=True))
+                for name in states[0]
+            }
+            for net in self.nets:
+                net.load_state_dict(mean)
+        with torch.no_grad():
+            (self.nets[0](self.test[0]).argmax(1) == self.test[1]).float().mean().item()
+
+
+class FloorIFL(Floor):
+    """IFL by hand."""
+
+    def __call__(self) -> None:
+        """Run one block."""
+        for _ in range(ROUNDS):
+            pool = []
+            for k, (base, modular) in enumerate(self.nets):
+                modular.requires_grad_(False)
+                for _ in range(TAU):
+                    x, y = self.batch(k)
+                    self.learn(cross_entropy(modular(base(x)), y), self.optimizers[k][0])
+                modular.requires_grad_(True)
+                x, y = self.batch(k)
+                with torch.no_grad():
+                    pool.append((base(x), y))
+            z, y = (torch.cat(part) for part in zip(*pool, strict=True))
+            for k, (_, modular) in enumerate(self.nets):
+                self.learn(cross_entropy(modular(z), y), self.optimizers[k][1])
+        with torch.no_grad():
+            for base, _ in self.nets:
+                z = base(self.test[0])
+                for _, modular in self.nets:
+                    (modular(z).argmax(1) == self.test[1]).float().mean().item()
+
+
+def seconds(block: Callable[[], None]) -> float:
+    """Return how long one block takes."""
+    start = time.perf_counter()
+    block()
+    return time.perf_counter() - start
+
+
+def measure(data: str, workload: str, blocks: int, threads: int) -> dict[str, float]:
+    """Time blocks of the floor and of the project in turn.
+
+    Args:
+        threads: torch's default number, which the floor runs on.
+    """
+    built = federation(data, workload)
+    workers_threads = torch.get_num_threads()
+    floor: Floor = (FloorIFL if workload == "IFL" else FloorFL)(built)
+    project = Project(built)
+    spent = {"evaluate": 0.0, "_carry": 0.0}
+    for owner, name in ((Engine, "evaluate"), (Channel, "_carry")):
+        _clock(owner, name, spent)
+    times: dict[str, list[float]] = {"floor": [], "project": []}
+    for number in range(blocks + 1):
+        torch.set_num_threads(threads)
+        before = seconds(floor)  # type: ignore[arg-type]
+        torch.set_num_threads(workers_threads)
+        if number == 0:  # warm-up
+            project()
+            spent.update(dict.fromkeys(spent, 0.0))
+            continue
+        times["floor"].append(before)
+        times["project"].append(seconds(project))
+    total, steps = sum(times["project"]), ROUNDS * TAU * len(built.engine.clients)
+    ratios = [p / f for p, f in zip(times["project"], times["floor"], strict=True)]
+    return {
+        "floor_ms_per_step": 1e3 * statistics.median(times["floor"]) / steps,
+        "project_ms_per_step": 1e3 * statistics.median(times["project"]) / steps,
+        "ratio": statistics.median(ratios),
+        "ratio_min": min(ratios),
+        "ratio_max": max(ratios),
+        "evaluation_share": spent["evaluate"] / total,
+        "serialisation_share": spent["_carry"] / total,
+    }
+
+
+def _clock(owner: Any, name: str, spent: dict[str, float]) -> None:
+    """Let calls of a method add their duration to ``spent[name]``."""
+    method = getattr(owner, name)
+    if hasattr(method, "timed"):
+        method = method.timed
+
+    def timed(*args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        result = method(*args, **kwargs)
+        spent[name] += time.perf_counter() - start
+        return result
+
+    timed.timed = method  # type: ignore[attr-defined]
+    setattr(owner, name, timed)
+
+
+def peak_memory_mb(data: str, workload: str) -> float:
+    """Return the peak memory of a process that runs one block of the project, in MB."""
+    program = (
+        "import re; from bench import *; "
+        f"Project(federation({data!r}, {workload!r}))(); "
+        "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])"
+    )
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout.splitlines()[-1]) * 1024 / 1e6
+
+
+def main() -> None:
+    """Print the table; write the JSON where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--blocks", type=int, default=7, help="timed blocks of ten rounds")
+    parser.add_argument("--data", default="digits", help="digits, or kmnist10k with IFL_DATA set")
+    parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--peers", action="store_true", help="fluke and Flower too, if installed")
+    parser.add_argument("--json", type=Path, help="where to write the figures")
+    options = parser.parse_args()
+    threads = torch.get_num_threads()
+    report: dict[str, Any] = {
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "threads": threads,
+        "data": options.data,
+        "blocks": options.blocks,
+        "workloads": {},
+    }
+    print(f"{options.data}, floor on {threads} threads, medians of {options.blocks} blocks")
+    print("workload  floor ms/step  project ms/step  ratio (min-max)  eval  wire  peak MB")
+    for workload in options.only:
+        row = measure(options.data, workload, options.blocks, threads)
+        row["peak_mb"] = peak_memory_mb(options.data, workload)
+        report["workloads"][workload] = row
+        print(
+            f"{workload:8}  {row['floor_ms_per_step']:13.2f}  {row['project_ms_per_step']:15.2f}  "
+            f"{row['ratio']:.2f} ({row['ratio_min']:.2f}-{row['ratio_max']:.2f})  "
+            f"{row['evaluation_share']:4.0%}  {row['serialisation_share']:4.0%}  "
+            f"{row['peak_mb']:7.0f}",
+            flush=True,
+        )
+    if options.peers:
+        report["peers"] = peers()
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
