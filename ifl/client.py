@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ifl.checks import whole
 from ifl.data import Shard
 from ifl.errors import ConfigError
+from ifl.learner import State, learner_state, load_learner
 from ifl.models import SplitModel
 from ifl.seeding import rng
 
@@ -125,6 +126,24 @@ class Client:
         """
         loss = cross_entropy(self.model(x), y)
         return descend(loss, *(optimizers or (self.base_optimizer, self.modular_optimizer)))
+
+    def state(self) -> State:
+        """Return all that its next round depends on, but for the shard."""
+        return {
+            "learner": learner_state(self.model, self.base_optimizer, self.modular_optimizer),
+            "shuffle": self._shuffle.get_state(),
+            "order": self._order,
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from such a state.
+
+        Raises:
+            ConfigError: it is that of another network.
+        """
+        load_learner(state["learner"], self.model, self.base_optimizer, self.modular_optimizer)
+        self._shuffle.set_state(state["shuffle"])
+        self._order = state["order"].to(self._x.device)
 
 
 def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:

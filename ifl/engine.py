@@ -1,12 +1,14 @@
 """Conducts a round of any method among parties in this process."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 
 from ifl.channel import Channel
 from ifl.client import Client
 from ifl.errors import DivergenceError
+from ifl.learner import State
 from ifl.message import Message
 from ifl.methods import Conversation, Method, Server
 from ifl.seeding import global_stream
@@ -42,10 +44,33 @@ class Engine:
                         losses[client.name] = said
                         del talks[client.number]
             if outbox:
-                inbox = self.channel.down(self.server.reply(self.channel.up(outbox)))
+                arrived = self.channel.up(outbox)
+                with self._stream("server", "modules", number, turn):
+                    replies = self.server.reply(arrived)
+                inbox = self.channel.down(replies)
             turn += 1
-        losses["the server"] = self.server.end_round()
+        with self._stream("server", "modules", number, turn):
+            losses["the server"] = self.server.end_round()
         return mean_loss(losses, number)
+
+    def state(self) -> State:
+        """Return all that the next round depends on, between two rounds."""
+        return {
+            "clients": {str(client.number): client.state() for client in self.clients},
+            "server": self.server.state(),
+            "totals": dict(self.channel.ledger.totals),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from such a state, before the first round of this engine.
+
+        Raises:
+            ConfigError: it is that of other networks.
+        """
+        for client in self.clients:
+            client.load_state(state["clients"][str(client.number)])
+        self.server.load_state(state["server"], self.clients)
+        self.channel.ledger.totals.update(state["totals"])
 
     def _turn(
         self,
@@ -56,13 +81,16 @@ class Engine:
         turn: int,
     ) -> Message | torch.Tensor | None:
         """Let a client's half run to its next upload, or to its end and its losses."""
-        training = client.training
-        stream = ("client", client.number, "modules", round_number, turn)
-        with global_stream(training.seed, *stream, device=training.device):
+        with self._stream("client", client.number, "modules", round_number, turn):
             try:
                 return next(talk) if turn == 0 else talk.send(inbox.get(client.number))
             except StopIteration as end:
                 return end.value  # type: ignore[no-any-return]
+
+    def _stream(self, *purpose: str | int) -> AbstractContextManager[None]:
+        """Let modules draw from the named stream: what they draw hangs on nothing before it."""
+        training = self.clients[0].training
+        return global_stream(training.seed, *purpose, device=training.device)
 
 
 def mean_loss(losses: dict[str, torch.Tensor | None], round_number: int) -> float:
