@@ -3,7 +3,7 @@
 Source: McMahan et al. 2017, algorithm 1 (FederatedAveraging), the server's last line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -44,8 +44,23 @@ def weighted(tensors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
     return total.to(tensors[0].dtype)
 
 
+def equalise(modules: Iterable[nn.Module], weights: Sequence[float]) -> None:
+    """Write the weighted sum of the modules' states into each of them."""
+    for copies in zip(*map(state, modules), strict=True):
+        total = weighted(copies, weights)
+        for tensor in copies:
+            tensor.copy_(total)
+
+
 def unpack(module: nn.Module, message: Message) -> None:
     """Write a packed state into the module."""
     packed = dict(message.group(PARAMS))
     for i, tensor in enumerate(state(module)):
         tensor.copy_(packed[str(i)])
+
+
+def averaged(module: nn.Module, samples: int) -> Generator[Message, Message | None, None]:
+    """Say a client's part in ``average``: send the module's state, take over the reply."""
+    reply = yield pack(module, samples)
+    assert reply is not None
+    unpack(module, reply)

@@ -1,8 +1,6 @@
 """A client (a vendor): its network, its shard, its optimisers, its own random streams."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from copy import deepcopy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,10 +11,17 @@ from torch.optim import Optimizer
 from ifl.checks import whole
 from ifl.data import Shard
 from ifl.errors import ConfigError
+from ifl.learner import (
+    OptimizerMaker,
+    State,
+    descend,
+    draws,
+    learner_state,
+    load_learner,
+    optimizer_of,
+)
 from ifl.models import SplitModel
 from ifl.seeding import rng
-
-OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class Client:
         self.number = number
         # channels last: the same numbers, in the order that convolutions read them fastest
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
-        self.draws = draws(self.model, shard)
+        self.draws = draws(self.model, Shard(shard.x[:2], shard.y[:2]).inputs())
         self.shard = shard
         self.training = training
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
@@ -133,50 +138,20 @@ class Client:
         loss = cross_entropy(self.model(x), y)
         return descend(loss, *(optimizers or self._both))
 
+    def state(self) -> State:
+        """Return all that its next round depends on, but for the shard."""
+        return {
+            "learner": learner_state(self.model, self.base_optimizer, self.modular_optimizer),
+            "shuffle": self._shuffle.get_state(),
+            "order": self._order,
+        }
 
-def optimizer_of(block: nn.Module, maker: OptimizerMaker) -> Optimizer:
-    """Return an optimiser of the block's parameters; a block without any gets an idle one."""
-    return maker(list(block.parameters()) or [nn.Parameter(torch.empty(0))])
+    def load_state(self, state: State) -> None:
+        """Go on from such a state.
 
-
-def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield consecutive batches of at most ``rows`` samples of x (n, ...) and y (n,)."""
-    for start in range(0, len(y), rows):
-        yield x[start : start + rows], y[start : start + rows]
-
-
-def descend(loss: Tensor, *optimizers: Optimizer, gradient: Tensor | None = None) -> Tensor:
-    """Take one step of each optimiser down ``loss``; return its value without graph.
-
-    Args:
-        gradient: of what is to fall with respect to ``loss``, where that is no scalar.
-    """
-    loss.backward(gradient)
-    for optimizer in optimizers:
-        optimizer.step()
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None  # zero_grad() costs as much as a small step
-    return loss.detach()
-
-
-def draws(model: nn.Module, shard: Shard) -> bool:
-    """Tell whether a training step of the model draws random numbers, as dropout does."""
-    trial = deepcopy(model).cpu().train()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
-        trial(Shard(shard.x[:2], shard.y[:2]).inputs())
-        return not torch.equal(before, torch.get_rng_state())
-
-
-@contextmanager
-def frozen(block: nn.Module) -> Iterator[None]:
-    """Hold a block fixed inside: no weight gradients, no running statistics, no dropout."""
-    training, learning = block.training, [p for p in block.parameters() if p.requires_grad]
-    block.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        block.train(training)
-        for parameter in learning:
-            parameter.requires_grad_(True)
+        Raises:
+            ConfigError: it is that of another network.
+        """
+        load_learner(state["learner"], self.model, self.base_optimizer, self.modular_optimizer)
+        self._shuffle.set_state(state["shuffle"])
+        self._order = state["order"].to(self._x.device)

@@ -42,10 +42,10 @@ class Shard:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named image set: disjoint train and test shards, C x H x W shape, class count.
+    """A named image set: disjoint train and test shards, shape C x H x W, class count.
 
     Raises:
-        DataError: images or labels are not what ``shape`` and ``classes`` promise.
+        DataError: images or labels are not what shape and classes promise.
     """
 
     name: str

@@ -1,6 +1,7 @@
 """Conducts rounds and evaluations of any method among parties in this process."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from ifl.channel import Channel
 from ifl.client import Client
 from ifl.errors import DivergenceError
 from ifl.evaluate import Compositions, compose
+from ifl.learner import State
 from ifl.message import Message
 from ifl.methods import Conversation, Method, Server
 from ifl.runtime import Workers
@@ -54,10 +56,33 @@ class Engine:
                     losses[client.name] = said
                     del talks[client.number]
             if outbox:
-                inbox = self.channel.down(self.server.reply(self.channel.up(outbox)))
+                arrived = self.channel.up(outbox)
+                with self._stream("server", "modules", number, turn):
+                    replies = self.server.reply(arrived)
+                inbox = self.channel.down(replies)
             turn += 1
-        losses["the server"] = self.server.end_round()
+        with self._stream("server", "modules", number, turn):
+            losses["the server"] = self.server.end_round()
         return mean_loss(losses, number)
+
+    def state(self) -> State:
+        """Return all that the next round depends on, between two rounds."""
+        return {
+            "clients": {str(client.number): client.state() for client in self.clients},
+            "server": self.server.state(),
+            "totals": dict(self.channel.ledger.totals),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from such a state, before the first round of this engine.
+
+        Raises:
+            ConfigError: it is that of other networks.
+        """
+        for client in self.clients:
+            client.load_state(state["clients"][str(client.number)])
+        self.server.load_state(state["server"], self.clients)
+        self.channel.ledger.totals.update(state["totals"])
 
     def evaluate(self, x: Tensor, y: Tensor) -> Compositions:
         """Test every composition that exists on images x (n, C, H, W) and labels y (n,)."""
@@ -82,11 +107,14 @@ class Engine:
         )
         for client in talking:
             if client.draws:
-                stream = ("client", client.number, "modules", number, turn)
-                training = client.training
-                with global_stream(training.seed, *stream, device=training.device):
+                with self._stream("client", client.number, "modules", number, turn):
                     said[client.number] = _speak(client, talks[client.number], inbox, turn)
         return [(client, said[client.number]) for client in talking]
+
+    def _stream(self, *purpose: str | int) -> AbstractContextManager[None]:
+        """Let modules draw from the named stream: what they draw hangs on nothing before it."""
+        training = self.clients[0].training
+        return global_stream(training.seed, *purpose, device=training.device)
 
 
 def _speak(

@@ -21,5 +21,9 @@ class MessageError(IFLError):
     """Bytes received are not a message of this federation."""
 
 
+class BusyError(IFLError):
+    """Another process is running this very run."""
+
+
 class DivergenceError(IFLError):
     """A training loss is no longer a finite number."""

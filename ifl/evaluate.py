@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ifl.client import batched, frozen
+from ifl.learner import batched, frozen
 from ifl.methods import Blocks
 from ifl.runtime import Workers
 

@@ -63,11 +63,11 @@ def class_table(counts: np.ndarray) -> str:
 
 
 def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
-    """Return a table of finished runs, failed ones with their reasons, the folders last.
+    """Return a table of finished runs, failed and busy ones with reasons, the folders last.
 
     A single failed run has said its reason already.
     """
-    done = [o for o in outcomes if "error" not in o]
+    done = [o for o in outcomes if not {"error", "busy"} & o.keys()]
     failed = [o for o in outcomes if "error" in o]
     lines = []
     if done:
@@ -93,6 +93,7 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
         lines.append(_aligned(rows))
     if len(outcomes) > 1:
         lines += [f"Failed: {' '.join(o['overrides'])}: {o['error']}" for o in failed]
+    lines += [f"Left alone: {o['busy']}" for o in outcomes if "busy" in o]
     lines += [f"Ended, {o['stop_reason']}: {o['folder']}" for o in done]
     return "".join(f"{line}\n" for line in lines)
 

@@ -1,7 +1,8 @@
 """The folder of a run: what is written into it row by row, and how it is read back.
 
 Files: run.json, rounds.csv, compositions.csv, traffic.csv, partition.csv (README,
-"What a run writes"). Rows are flushed as they come, so a killed run keeps them.
+"What a run writes"). Rows are flushed as they come, so a killed run keeps them; one that
+goes on from a checkpoint cuts the tables back to where they were then.
 """
 
 import csv
@@ -16,10 +17,11 @@ from typing import Any, TextIO
 import numpy as np
 
 from ifl.errors import ConfigError
+from ifl.lock import Lock
 
 SCHEMA_VERSION = 1
-# What cannot change a result: it names places and resources.
-NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime")
+# What cannot change a result: it names places, resources and safeguards.
+NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -78,48 +80,64 @@ def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 class RunFolder:
-    """Writes one run; made by ``claim``."""
+    """Writes one run, this process's alone until it is closed; touches no file but the lock yet.
+
+    Raises:
+        BusyError: another process is running it.
+        ConfigError: the folder cannot be written.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._tables: dict[str, TextIO] = {}
-
-    @classmethod
-    def claim(cls, path: Path, about: Mapping[str, Any]) -> "RunFolder":
-        """Make the folder this run's own.
-
-        Raises:
-            FileExistsError: another run has it; nothing in it was touched.
-            ConfigError: the folder cannot be written.
-        """
         try:
             path.mkdir(parents=True, exist_ok=True)
-            with open(path / "run.json", "x") as claimed:
-                json.dump({"schema_version": SCHEMA_VERSION, **about, "finished": False}, claimed)
-        except FileExistsError:
-            raise
+            self._lock = Lock(path)
         except OSError as error:
             raise ConfigError(
                 f"outputs: {path} cannot be written ({error.strerror}); choose another folder "
                 "with outputs=..."
             ) from error
-        folder = cls(path)
-        for name, columns in TABLES.items():
-            folder._tables[name] = (path / f"{name}.csv").open("w", newline="")
-            folder._write(name, [columns])
-        return folder
+        self.path = path
+        self._tables: dict[str, TextIO] = {}
 
-    def close(self) -> None:
-        """Close the tables."""
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for table in self._tables.values():
             table.close()
+        self._lock.release()
 
     def describe(self, about: Mapping[str, Any]) -> None:
         """Replace run.json, in one step."""
         temporary = self.path / "run.json.new"
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=2)
-        temporary.write_text(text + "\n")
+        with open(temporary, "w") as file:
+            file.write(json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=2) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         os.replace(temporary, self.path / "run.json")
+
+    def sync(self) -> dict[str, int]:
+        """Bring the tables to disk and return their lengths in bytes, for ``rewind``."""
+        for table in self._tables.values():
+            os.fsync(table.fileno())
+        return {name: os.fstat(table.fileno()).st_size for name, table in self._tables.items()}
+
+    def holds(self, lengths: Mapping[str, int]) -> bool:
+        """Return whether the tables are there and no shorter than they were."""
+        paths = {name: self.path / f"{name}.csv" for name in TABLES}
+        return all(p.exists() and p.stat().st_size >= lengths[name] for name, p in paths.items())
+
+    def rewind(self, lengths: Mapping[str, int] | None = None) -> None:
+        """Open the tables for more rows, cut back to these lengths or to their heads.
+
+        A cut is one step of the file system: killed in the middle of this, and begun again,
+        it comes to the same.
+        """
+        for name, columns in TABLES.items():
+            self._tables[name] = (self.path / f"{name}.csv").open("a", newline="")
+            self._tables[name].truncate(lengths[name] if lengths else 0)
+            if not lengths:
+                self._write(name, [columns])
 
     def write_partition(self, table: np.ndarray) -> None:
         """Write the class-by-client table (clients, classes) as partition.csv."""
@@ -156,6 +174,8 @@ def read_about(path: Path) -> dict[str, Any] | None:
 
 def attempts(path: Path) -> list[Path]:
     """Return the folders of one configuration that exist, PATH, PATH-2, ..., and the next free.
+
+    The second and later ones are those of ``fresh=true``.
 
     >>> attempts(Path("nowhere/run"))
     [PosixPath('nowhere/run')]

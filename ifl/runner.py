@@ -1,31 +1,27 @@
-"""The only round loop: schedule, evaluation, records."""
+"""The only round loop: schedule, evaluation, records, checkpoints."""
 
-import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import torch
-
-import ifl
+from ifl import checkpoint
 from ifl.channel import DOWNLINK, UPLINK
 from ifl.checks import above, whole
+from ifl.engine import Engine
 from ifl.errors import ConfigError, DivergenceError
 from ifl.evaluate import Compositions
 from ifl.federation import Federation
-from ifl.results import Round, RunFolder
+from ifl.provenance import provenance
+from ifl.results import Round, RunFolder, read_about
 
 MB = 10**6  # bytes
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a run is evaluated and when it ends: after ``rounds``, or with a limit met before.
+    """When a run is evaluated, kept and ended: after ``rounds``, or with a limit met before.
 
     A limit in bytes is met once the bytes sent reach it, so it is overshot by no more than
     the last round.
@@ -37,6 +33,7 @@ class Schedule:
         per_client: whether ``uplink_mb`` is per client.
         accuracy: mean over all compositions, a fraction, at an evaluation.
         seconds: of training and evaluation.
+        checkpoint_every: rounds between checkpoints; None for none.
 
     Raises:
         ConfigError: a value is out of range, or there is no limit.
@@ -48,9 +45,12 @@ class Schedule:
     per_client: bool = False
     accuracy: float | None = None
     seconds: float | None = None
+    checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
         whole("eval_every", self.eval_every, 1)
+        if self.checkpoint_every is not None:
+            whole("checkpoint_every", self.checkpoint_every, 1)
         limits = (self.rounds, self.uplink_mb, self.accuracy, self.seconds)
         if all(limit is None for limit in limits):
             raise ConfigError("rounds=null needs another end: set stop.uplink_mb, or stop.seconds")
@@ -93,12 +93,17 @@ def run(
     about: Mapping[str, Any],
     schedule: Schedule,
     watch: Callable[[Round], None] = lambda row: None,
+    begin: Callable[[int], None] = lambda number: None,
 ) -> dict[str, Any]:
     """Train until the schedule ends, writing every round into the folder.
+
+    Goes on from the folder's checkpoint, if there is one, and then ends as if it had never
+    been away, bit for bit but for the seconds.
 
     Args:
         about: what run.json says besides the run's own facts.
         watch: called with every row as it is written.
+        begin: called once with the number of the round it goes on from, or 0.
 
     Returns:
         What run.json holds at the end.
@@ -110,17 +115,19 @@ def run(
     clients, ledger = engine.clients, engine.channel.ledger
     test_x = federation.data.test.inputs().to(clients[0].training.device)
     test_y = federation.data.test.y.to(test_x.device)
-    about = {**about, **provenance(clients[0].training.device), "started": _now()}
+    number, before = _take_up(engine, folder)
+    about = {**about, **provenance(clients[0].training.device), **_times(folder)}
     folder.describe({**about, "finished": False})
     folder.write_partition(federation.class_table())
-    start, number, reason, result = time.monotonic(), 0, None, None
-    row = None
+    begin(number)
+    start, reason, result, row = time.monotonic() - before, None, None, None
     while reason is None:
         number += 1
         try:
             loss = engine.round(number)
         except DivergenceError as error:
             folder.describe({**about, "finished": False, "stop_reason": f"diverged: {error}"})
+            checkpoint.remove(folder.path)
             raise
         uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
@@ -132,6 +139,10 @@ def run(
         row = _row(number, uplink, downlink, result, loss, time.monotonic() - start)
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
         watch(row)
+        if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
+            tables, state = folder.sync(), engine.state()
+            kept = {"engine": state, "tables": tables, "seconds": row.seconds}
+            checkpoint.write(folder.path, number, kept)
     assert row is not None
     final = {
         **about,
@@ -152,7 +163,27 @@ def run(
         },
     }
     folder.describe(final)
+    checkpoint.remove(folder.path)
     return final
+
+
+def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float]:
+    """Set engine and tables to the last checkpoint, or the start; return round and seconds."""
+    last = checkpoint.newest(folder.path)
+    if last is None or not folder.holds(last.state["tables"]):
+        folder.rewind()
+        return 0, 0.0
+    engine.load_state(last.state["engine"])
+    folder.rewind(last.state["tables"])
+    return last.round, last.state["seconds"]
+
+
+def _times(folder: RunFolder) -> dict[str, Any]:
+    """Return when the run first started and when it went on since."""
+    before, now = read_about(folder.path) or {}, _now()
+    if "started" not in before:
+        return {"started": now}
+    return {"started": before["started"], "resumed": [*before.get("resumed", []), now]}
 
 
 def _row(
@@ -162,28 +193,6 @@ def _row(
         return Round(number, uplink, downlink, None, None, None, None, loss, round(spent, 3))
     accuracies = (result.mean, result.local, result.cross, result.sd)
     return Round(number, uplink, downlink, *accuracies, loss, round(spent, 3))
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Return what a result depends on besides its configuration: versions, device, commit."""
-    packages = ("torch", "torchvision", "numpy", "safetensors", "hydra-core", "omegaconf")
-    versions = {name: version(name) for name in packages}
-    return {
-        "versions": {"ifl": ifl.__version__, "python": platform.python_version(), **versions},
-        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
-        "threads": torch.get_num_threads(),
-        "commit": _commit(),
-    }
-
-
-def _commit() -> str | None:
-    """Return the commit of the source folder, or None where that is no checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip()
 
 
 def _now() -> str:

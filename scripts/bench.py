@@ -261,7 +261,8 @@ def main() -> None:
             flush=True,
         )
     if options.peers:
-        report["peers"] = peers()
+        names = [name for name in options.only if name != "IFL"]
+        report["peers"] = peers({name: federation(options.data, name) for name in names})
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -18,7 +18,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from ifl.errors import ConfigError, IFLError
+from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError
 from ifl.report import Progress, class_table, summary
 from ifl.results import RunFolder, attempts, fingerprint, read_about
 
@@ -93,21 +93,48 @@ def assemble(config: DictConfig) -> "Federation":
 
 
 def execute(config: DictConfig, path: Path) -> dict[str, Any]:
-    """Run one configuration in its folder, unless it is finished there.
+    """Run one configuration in its folder, unless it has ended there; go on if it was killed.
 
     Returns:
         What run.json holds, and the folder as "folder".
+
+    Raises:
+        IFLError: it cannot be run, diverges or has diverged, or (BusyError) is being run.
     """
     *existing, free = attempts(path)
-    for folder in existing:
-        about = read_about(folder)
-        if about and about["finished"] and not config.fresh:
-            print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
-            return {**about, "folder": str(folder)}
+    if not config.fresh:
+        for folder in existing:
+            if about := finished(folder):
+                return about
+    folder = free if config.fresh or not existing else existing[-1]
+    with RunFolder(folder) as record:
+        if about := finished(folder):  # a moment ago, by another process
+            return about
+        reason = str((read_about(folder) or {}).get("stop_reason"))
+        if reason.startswith("diverged: "):
+            raise DivergenceError(f"this run has {reason} (fresh=true tries again beside {folder})")
+        return train(config, record)
 
-    from ifl.runner import Schedule, run
 
-    schedule = Schedule(config.rounds, config.eval_every, **config.stop)
+def finished(folder: Path) -> dict[str, Any] | None:
+    """Return what run.json holds, and the folder, if the run is finished, and say so."""
+    about = read_about(folder)
+    if not about or not about["finished"]:
+        return None
+    print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
+    return {**about, "folder": str(folder)}
+
+
+def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
+    """Build the federation and run it, from its checkpoint if there is one."""
+    from ifl.runner import Schedule, run  # seconds to import: not needed for what is finished
+
+    schedule = Schedule(
+        config.rounds,
+        config.eval_every,
+        checkpoint_every=config.checkpoint_every,
+        **config.stop,
+    )
     federation = assemble(config)
     plain = _plain(config)
     about = {
@@ -116,16 +143,22 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
         "choices": {k: v for k, v in _choices().items() if not k.startswith("hydra/")},
         "config": plain,
     }
-    record = RunFolder.claim(free, about)
-    _write_hydra(free, config)
+    folder, interrupted = record.path, (record.path / "run.json").exists()
+
+    def begin(number: int) -> None:
+        if number:
+            print(f"Going on from round {number}: {folder}")
+        elif interrupted:
+            print(f"Starting again, no checkpoint to go on from: {folder}")
+        _write_hydra(folder, config)
+
     print(class_table(federation.class_table()))
     progress = Progress(config.rounds)
     try:
-        final = run(federation, record, about, schedule, progress)
+        final = run(federation, record, about, schedule, progress, begin)
     finally:
         progress.close()
-        record.close()
-    return {**final, "folder": str(free)}
+    return {**final, "folder": str(folder)}
 
 
 def _choices() -> dict[str, str]:
@@ -137,7 +170,7 @@ def _choices() -> dict[str, str]:
 def _write_hydra(path: Path, config: DictConfig) -> None:
     """Keep the configuration and the overrides where Hydra would."""
     hydra_config = HydraConfig.get()
-    (path / ".hydra").mkdir()
+    (path / ".hydra").mkdir(exist_ok=True)
     OmegaConf.save(config, path / ".hydra" / "config.yaml")
     OmegaConf.save(hydra_config.overrides.task, path / ".hydra" / "overrides.yaml")
 
@@ -147,6 +180,8 @@ def job(config: DictConfig) -> None:
     """Run one configuration and note its outcome in the journal."""
     try:
         outcome = execute(config, Path(HydraConfig.get().runtime.output_dir))
+    except BusyError as error:
+        outcome = {"busy": str(error)}
     except IFLError as error:
         print(f"Error: {error}", file=sys.stderr)
         outcome = {"error": str(error), "overrides": list(HydraConfig.get().overrides.task)}
@@ -164,6 +199,10 @@ def main() -> int:
         except (CompactHydraException, OmegaConfBaseException, OSError) as error:
             print(f"Error: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            anew = " without fresh=true" * ("fresh=true" in sys.argv)
+            print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
+            return 130
         finally:
             outcomes = [json.loads(line) for line in journal]
             print(summary(outcomes), end="")

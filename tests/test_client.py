@@ -3,8 +3,9 @@ import torch
 from conftest import MOMENTUM, SMALL, Build, clients, images
 from torch import nn
 
-from ifl.client import Client, Optimizers, Training, frozen
+from ifl.client import Client, Optimizers, Training
 from ifl.errors import ConfigError
+from ifl.learner import frozen
 from ifl.methods.local import Local
 from ifl.models import SplitModel
 

@@ -52,14 +52,14 @@ def write_run(
     choices = {group: chosen.get(group, option) for group, option in CHOICES.items()}
     facts = {"data": NAMES[choices["data"]], "seed": config["seed"], "config": config}
     facts |= {"choices": choices | {"experiment": None}, "group": fingerprint(config, "seed")}
-    folder = RunFolder.claim(path, facts)
-    for n in range(1, max(accuracy) + 1):
-        local, sd = (0.75, 2.5) if n in accuracy else (None, None)
-        row = Round(n, n * uplink, 4 * n * uplink, accuracy.get(n), local, None, sd, 1.0, n / 2)
-        now = matrix if n == max(accuracy) else dict.fromkeys(matrix, 0.0)
-        folder.write_round(row, now if n in accuracy else {}, [])
-    folder.describe({**facts, "finished": True, "ended": ended, **about})
-    folder.close()
+    with RunFolder(path) as folder:
+        folder.rewind()
+        for n in range(1, max(accuracy) + 1):
+            local, sd = (0.75, 2.5) if n in accuracy else (None, None)
+            row = Round(n, n * uplink, 4 * n * uplink, accuracy.get(n), local, None, sd, 1.0, n / 2)
+            now = matrix if n == max(accuracy) else dict.fromkeys(matrix, 0.0)
+            folder.write_round(row, now if n in accuracy else {}, [])
+        folder.describe({**facts, "finished": True, "ended": ended, **about})
     return path
 
 

@@ -71,7 +71,8 @@ def test_the_class_table_has_a_row_per_client() -> None:
 
 def test_the_summary_has_a_row_per_run_failures_and_the_folder_last() -> None:
     failed = {"error": "batch_size must not ...", "overrides": ["batch_size=900"]}
-    lines = summary([outcome(), failed]).splitlines()
+    busy = {"busy": "outputs/y is being run by process 3 on there"}
+    lines = summary([outcome(), failed, busy]).splitlines()
     assert lines[2].split() == [
         "ifl",
         "Digits",
@@ -87,5 +88,7 @@ def test_the_summary_has_a_row_per_run_failures_and_the_folder_last() -> None:
         "1.5",
     ]
     assert lines[3] == "Failed: batch_size=900: batch_size must not ..."
+    assert lines[4] == "Left alone: outputs/y is being run by process 3 on there"
     assert lines[-1] == "Ended, rounds=3 done: outputs/x"
     assert summary([failed]) == ""
+    assert summary([busy]) == "Left alone: outputs/y is being run by process 3 on there\n"

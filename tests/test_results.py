@@ -1,46 +1,74 @@
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from ifl.errors import ConfigError
+from ifl.errors import BusyError, ConfigError
 from ifl.results import Round, RunFolder, attempts, fingerprint, flatten, read_about
 
 ROW = Round(1, 10, 20, 0.5, 0.5, None, None, 1.25, 0.1)
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path: Path) -> None:
-    folder = RunFolder.claim(tmp_path / "run", {"seed": 3})
-    folder.write_round(ROW, {("0", "server"): 0.5}, [("up", 0, "z", 10)])
-    rounds = pd.read_csv(tmp_path / "run" / "rounds.csv")  # the folder is still open
-    assert rounds.loc[0, "uplink_bytes"] == 10
-    assert rounds.accuracy_cross.isna().all()
-    traffic = (tmp_path / "run" / "traffic.csv").read_text()
-    assert traffic == "round,direction,client,kind,bytes\n1,up,0,z,10\n"
-    compositions = (tmp_path / "run" / "compositions.csv").read_text()
-    assert compositions == "round,base,modular,accuracy\n1,0,server,0.5\n"
-    folder.write_partition(np.array([[3, 0], [1, 2]]))
-    assert (tmp_path / "run" / "partition.csv").read_text() == "client,0,1\n0,3,0\n1,1,2\n"
-    folder.close()
+    with RunFolder(tmp_path / "run") as folder:
+        folder.rewind()
+        folder.write_round(ROW, {("0", "server"): 0.5}, [("up", 0, "z", 10)])
+        rounds = pd.read_csv(tmp_path / "run" / "rounds.csv")  # the folder is still open
+        assert rounds.loc[0, "uplink_bytes"] == 10
+        assert rounds.accuracy_cross.isna().all()
+        traffic = (tmp_path / "run" / "traffic.csv").read_text()
+        assert traffic == "round,direction,client,kind,bytes\n1,up,0,z,10\n"
+        compositions = (tmp_path / "run" / "compositions.csv").read_text()
+        assert compositions == "round,base,modular,accuracy\n1,0,server,0.5\n"
+        folder.write_partition(np.array([[3, 0], [1, 2]]))
+        assert (tmp_path / "run" / "partition.csv").read_text() == "client,0,1\n0,3,0\n1,1,2\n"
 
 
-def test_a_folder_belongs_to_one_run(tmp_path: Path) -> None:
+def test_tables_are_cut_back_to_what_they_were(tmp_path: Path) -> None:
+    def read() -> dict[str, str]:
+        return {path.name: path.read_text() for path in tmp_path.glob("*.csv")}
+
+    with RunFolder(tmp_path) as folder:
+        folder.rewind()
+        folder.write_round(ROW, {("0", "0"): 0.5}, [("up", 0, "z", 10)])
+        kept, lengths = read(), folder.sync()
+        folder.write_round(ROW, {("0", "0"): 0.5}, [("up", 0, "z", 10)])
+    with open(tmp_path / "traffic.csv", "a") as torn:
+        torn.write("3,up,0,")
+    with RunFolder(tmp_path) as folder:
+        assert folder.holds(lengths)
+        folder.rewind(lengths)
+        assert read() == kept
+        folder.write_round(ROW, {("0", "0"): 0.5}, [("up", 0, "z", 10)])
+        assert len(read()["traffic.csv"].splitlines()) == 3
+    with RunFolder(tmp_path) as folder:
+        folder.rewind()
+        assert read()["rounds.csv"].count("\n") == 1
+        assert not folder.holds(lengths)
+
+
+def test_a_folder_belongs_to_one_process_until_it_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "run"
-    RunFolder.claim(path, {"seed": 1}).close()
-    before = (path / "run.json").read_bytes()
-    with pytest.raises(FileExistsError):
-        RunFolder.claim(path, {"seed": 2})
-    assert (path / "run.json").read_bytes() == before
+    with RunFolder(path) as folder:
+        folder.describe({"seed": 1})
+        before = (path / "run.json").read_bytes()
+        with pytest.raises(BusyError, match=rf"run is being run by process {os.getpid()} on \w"):
+            RunFolder(path)
+        assert (path / "run.json").read_bytes() == before
+    with RunFolder(path):
+        pass
     assert attempts(path) == [path, tmp_path / "run-2"]
 
 
 def test_run_json_is_replaced_whole(tmp_path: Path) -> None:
-    folder = RunFolder.claim(tmp_path, {"seed": 1})
-    assert read_about(tmp_path) == {"schema_version": 1, "seed": 1, "finished": False}
-    folder.describe({"seed": 1, "finished": True})
-    folder.close()
+    with RunFolder(tmp_path) as folder:
+        assert read_about(tmp_path) is None
+        folder.describe({"seed": 1, "finished": False})
+        assert read_about(tmp_path) == {"schema_version": 1, "seed": 1, "finished": False}
+        folder.describe({"seed": 1, "finished": True})
     assert json.loads((tmp_path / "run.json").read_text())["finished"] is True
     assert not (tmp_path / "run.json.new").exists()
     (tmp_path / "run.json").write_text('{"half')
@@ -52,7 +80,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match="cannot be written .* choose another folder with outputs="
     ):
-        RunFolder.claim(tmp_path / "file" / "run", {})
+        RunFolder(tmp_path / "file" / "run")
 
 
 def test_the_fingerprint_sees_results_and_not_places() -> None:
@@ -62,6 +90,7 @@ def test_the_fingerprint_sees_results_and_not_places() -> None:
     assert fingerprint(config) != fingerprint({**config, "seed": 1})
     assert fingerprint(config, "seed") == fingerprint({**config, "seed": 1}, "seed")
     assert fingerprint(config) != fingerprint({**config, "lr": 0.1})
+    assert fingerprint(config) == fingerprint({**config, "checkpoint_every": 3})
 
 
 def test_flatten_names_leaves_by_dotted_keys() -> None:

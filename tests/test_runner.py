@@ -14,9 +14,8 @@ from ifl.runner import Schedule, run
 
 
 def done(federation: Federation, path: Path, schedule: Schedule) -> pd.DataFrame:
-    folder = RunFolder.claim(path, {})
-    run(federation, folder, {"seed": 0}, schedule)
-    folder.close()
+    with RunFolder(path) as folder:
+        run(federation, folder, {"seed": 0}, schedule)
     return pd.read_csv(path / "rounds.csv")
 
 
@@ -83,15 +82,14 @@ def test_the_same_run_writes_the_same_bytes_but_for_the_seconds(
 
 def test_a_diverged_run_keeps_its_rows_and_says_why(tiny: Build, tmp_path: Path) -> None:
     federation = tiny(IFL(), SMALL)
-    folder = RunFolder.claim(tmp_path, {})
 
     def poison(row: object) -> None:
         with torch.no_grad():
             next(iter(clients(federation)[0].model.parameters())).fill_(float("inf"))
 
-    with pytest.raises(DivergenceError):
-        run(federation, folder, {}, Schedule(rounds=5), watch=poison)
-    folder.close()
+    with RunFolder(tmp_path) as folder, pytest.raises(DivergenceError):
+        run(federation, folder, {}, Schedule(rounds=5, checkpoint_every=1), watch=poison)
+    assert not (tmp_path / "checkpoint").exists()  # nothing goes on from it
     about = read_about(tmp_path)
     assert about is not None
     assert about["finished"] is False
@@ -115,6 +113,10 @@ def test_run_json_says_what_the_result_depends_on(tiny: Build, tmp_path: Path) -
         ({"rounds": 2.5}, "rounds must be a whole number >= 1, got 2.5"),
         ({"rounds": None}, "rounds=null needs another end"),
         ({"rounds": 1, "eval_every": 0}, "eval_every must be a whole number >= 1, got 0"),
+        (
+            {"rounds": 1, "checkpoint_every": 0},
+            "checkpoint_every must be a whole number >= 1, got 0",
+        ),
         ({"rounds": 1, "uplink_mb": 0}, "stop.uplink_mb must be a number > 0, got 0"),
         ({"rounds": 1, "seconds": "x"}, "stop.seconds must be a number > 0, got x"),
         ({"rounds": 1, "accuracy": 85}, "stop.accuracy is a fraction .* write 0.9 for 90 %"),

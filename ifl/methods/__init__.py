@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ifl.client import Client
 from ifl.errors import ConfigError
+from ifl.learner import State
 from ifl.message import Message
 
 Conversation = Generator[Message, Message | None, Tensor | None]
@@ -28,6 +29,12 @@ class Server(Protocol):
 
     def end_round(self) -> Tensor | None:
         """Do what the server does between rounds; return its training losses, if it has any."""
+
+    def state(self) -> State:
+        """Return what it keeps from one round to the next."""
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Go on from such a state; like ``Method.open``, this sees the clients."""
 
 
 class Method(Protocol):
@@ -58,6 +65,13 @@ class StatelessServer:
         """Do nothing."""
         return None
 
+    def state(self) -> State:
+        """Return nothing."""
+        return {}
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Do nothing."""
+
 
 def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     """Return every client's own base block and own modular block."""
@@ -67,22 +81,24 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     )
 
 
-def same_architecture(method: str, clients: Sequence[Client], whole: bool) -> None:
-    """Raise ConfigError unless all clients' parameters have the same names and shapes.
+def same_start(method: str, clients: Sequence[Client], whole: bool) -> None:
+    """Give all clients client 0's initial parameters and buffers.
 
     Args:
-        whole: compare whole networks; else base blocks alone.
+        method: how the message calls who asks.
+        whole: of whole networks; else of base blocks alone.
+
+    Raises:
+        ConfigError: they do not all have the same names and shapes.
     """
-
-    def layout(client: Client) -> tuple[str, list[tuple[str, tuple[int, ...]]]]:
-        block = client.model if whole else client.model.base
-        return repr(block), [(n, tuple(t.shape)) for n, t in block.state_dict().items()]
-
-    first = layout(clients[0])
-    others = [c.name for c in clients if layout(c) != first]
+    blocks = [c.model if whole else c.model.base for c in clients]
+    layouts = [(repr(b), [(n, tuple(t.shape)) for n, t in b.state_dict().items()]) for b in blocks]
+    others = [c.name for c, its in zip(clients, layouts, strict=True) if its != layouts[0]]
     if others:
         raise ConfigError(
             f"{method} averages parameters and needs one architecture, but {', '.join(others)} "
             f"differ{'s' * (len(others) == 1)} from {clients[0].name}; use clients=cnn_homogeneous "
             "or clients=mlp_homogeneous"
         )
+    for block in blocks[1:]:
+        block.load_state_dict(blocks[0].state_dict())

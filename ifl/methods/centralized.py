@@ -11,6 +11,7 @@ from ifl.checks import whole
 from ifl.client import Client, Training
 from ifl.data import Shard
 from ifl.errors import ConfigError
+from ifl.learner import State
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server
 from ifl.models import SplitModel
@@ -83,3 +84,14 @@ class CentralizedServer:
         """Train tau steps on the whole network; return the losses (tau,)."""
         assert self.learner is not None
         return torch.stack([self.learner.step(x, y) for x, y in self.learner.batches(self.tau)])
+
+    def state(self) -> State:
+        """Return the learner's state, without the data: its clients still have that."""
+        assert self.learner is not None
+        return self.learner.state()
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Gather the shards as round 1 did and go on from the learner's state."""
+        self.reply({c.number: Message(x=c.shard.x, y=c.shard.y) for c in clients})
+        assert self.learner is not None
+        self.learner.load_state(state)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
-from ifl.averaging import average, pack, unpack
+from ifl.averaging import average, averaged
 from ifl.checks import whole
 from ifl.client import Client
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server, StatelessServer, same_architecture
+from ifl.methods import Blocks, Conversation, Server, StatelessServer, same_start
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,13 @@ class FL:
         Raises:
             ConfigError: the clients do not all have one architecture.
         """
-        same_architecture("method=fl", clients, whole=True)
-        for client in clients[1:]:
-            client.model.load_state_dict(clients[0].model.state_dict())
+        same_start("method=fl", clients, whole=True)
         return AveragingServer()
 
     def client_round(self, me: Client, round_number: int) -> Conversation:
         """Train tau steps, send the parameters, take over the average."""
         losses = [me.step(x, y) for x, y in me.batches(self.tau)]
-        reply = yield pack(me.model, len(me.shard))
-        assert reply is not None
-        unpack(me.model, reply)
+        yield from averaged(me.model, len(me.shard))
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:

@@ -13,27 +13,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ifl.averaging import average, pack, state, unpack, weighted
+from ifl.averaging import average, averaged, equalise
 from ifl.checks import one_of, whole
-from ifl.client import Client, OptimizerMaker, descend, optimizer_of
+from ifl.client import Client
+from ifl.learner import (
+    OptimizerMaker,
+    State,
+    descend,
+    learner_state,
+    load_learner,
+    optimizer_of,
+)
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server, same_architecture
+from ifl.methods import Blocks, Conversation, Server, own_blocks, same_start
 
 
 @dataclass(frozen=True)
 class FSL:
     """Split learning by many clients at once.
 
-    In each of tau local steps client k sends z_k = f_b,k(x) and y_k; the server takes a
-    step on its modular block and returns dCE/dz_k, with which the client takes one on its
-    base block.
-
-    | server     | sync_base | published as                                             |
-    | ---------- | --------- | -------------------------------------------------------- |
-    | shared     | true      | SplitFed V2; here in client order, there in random order |
-    | per_client | true      | SplitFed V1                                              |
-    | per_client | false     | SplitFed V3                                              |
-    | shared     | false     | SplitFed V2 without its fed server                       |
+    In each of tau local steps client k sends z_k = f_b,k(x) and y_k; the server steps on its
+    modular block and returns dCE/dz_k, with which the client steps on its base block. With
+    sync_base, server=shared is SplitFed V2 (here in client order, there in random order) and
+    per_client V1; without it, per_client is V3 and shared is V2 without its fed server.
 
     Bytes per round, N clients, d, float32, label type of b bytes, plus one header a
     message: uplink N*tau*B*(4d + b), downlink N*tau*B*4d; with sync_base, for P_b
@@ -61,9 +63,7 @@ class FSL:
             ConfigError: ``sync_base`` and the base blocks are not of one architecture.
         """
         if self.sync_base:
-            same_architecture("method=fsl with method.sync_base=true", clients, whole=False)
-            for client in clients[1:]:
-                client.model.base.load_state_dict(clients[0].model.base.state_dict())
+            same_start("method=fsl with method.sync_base=true", clients, whole=False)
         samples = {c.number: len(c.shard) for c in clients}
         owners = samples if self.server == "per_client" else {clients[0].number: 1}
         return FSLServer(clients[0].model.modular, owners, clients[0].training.optimizers.modular)
@@ -76,26 +76,21 @@ class FSL:
             assert reply is not None
             descend(z, me.base_optimizer, gradient=reply.grad)
         if self.sync_base:
-            reply = yield pack(me.model.base, len(me.shard))
-            assert reply is not None
-            unpack(me.model.base, reply)
+            yield from averaged(me.model.base, len(me.shard))
         return None
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks and the server's modular block."""
         assert isinstance(server, FSLServer)
-        bases = {str(c.number): c.model.base for c in clients}
-        return bases, {"server": next(iter(server.modulars.values()))}
+        return own_blocks(clients)[0], {"server": next(iter(server.modulars.values()))}
 
 
 class FSLServer:
     """Holds the shared modular block, or one for each client (with its samples), and optimisers."""
 
-    def __init__(
-        self, modular: nn.Module, owners: Mapping[int, int], optimizer: OptimizerMaker
-    ) -> None:
+    def __init__(self, modular: nn.Module, owners: Mapping[int, int], make: OptimizerMaker) -> None:
         self.modulars = {k: deepcopy(modular) for k in owners}
-        self.optimizers = {k: optimizer_of(m, optimizer) for k, m in self.modulars.items()}
+        self.optimizers = {k: optimizer_of(m, make) for k, m in self.modulars.items()}
         self.weights = [samples / sum(owners.values()) for samples in owners.values()]
         self.losses: list[Tensor] = []
 
@@ -115,9 +110,15 @@ class FSLServer:
 
     def end_round(self) -> Tensor | None:
         """Average the clients' modular blocks, if they have their own; return the losses."""
-        for copies in zip(*(state(m) for m in self.modulars.values()), strict=True):
-            mean = weighted(copies, self.weights)
-            for tensor in copies:
-                tensor.copy_(mean)
+        equalise(self.modulars.values(), self.weights)
         losses, self.losses = torch.stack(self.losses), []
         return losses
+
+    def state(self) -> State:
+        """Return the modular blocks and their optimisers, by owner."""
+        return {str(k): learner_state(m, self.optimizers[k]) for k, m in self.modulars.items()}
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Go on from such a state."""
+        for k, modular in self.modulars.items():
+            load_learner(state[str(k)], modular, self.optimizers[k])

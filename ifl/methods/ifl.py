@@ -11,7 +11,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import one_of, whole
-from ifl.client import Client, batched, descend, frozen
+from ifl.client import Client
+from ifl.learner import batched, descend, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
 

@@ -1,0 +1,123 @@
+"""What a killed run goes on from: all that its next rounds depend on.
+
+A checkpoint is the folder ``checkpoint/round-N`` of a run: tensors in safetensors, the rest in
+JSON, never pickle. It is written under another name, brought to disk and renamed, and only then
+is the one before it removed, so that a whole one is there at any instant. A checksum over both
+files tells a torn or corrupt one, which is never loaded.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ifl.errors import ConfigError
+from ifl.learner import State
+
+FORMAT = 1
+FOLDER, TENSORS, REST = "checkpoint", "tensors.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state after a round."""
+
+    round: int
+    state: State
+
+
+def write(run: Path, number: int, state: State) -> None:
+    """Make the state after round ``number`` the checkpoint of the folder ``run``.
+
+    Raises:
+        ConfigError: the state holds what is neither tensor nor plain value.
+    """
+    tensors: dict[str, Tensor] = {}
+    rest = {"format": FORMAT, "round": number, "state": _take_out("", state, tensors)}
+    payload = save(tensors)
+    record = json.dumps({"sha256": _checksum(payload, rest), **rest})
+    whole = run / FOLDER / f"round-{number}"
+    partial = whole.with_suffix(".partial")
+    for left_over in (partial, whole):  # a whole one of this round would have been loaded
+        shutil.rmtree(left_over, ignore_errors=True)
+    partial.mkdir(parents=True)
+    for name, content in ((TENSORS, payload), (REST, record.encode())):
+        with open(partial / name, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    _sync_folder(partial)
+    partial.rename(whole)
+    _sync_folder(whole.parent)
+    _sync_folder(run)
+    for other in whole.parent.iterdir():
+        if other != whole:
+            shutil.rmtree(other)
+
+
+def newest(run: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a run's folder, if there is one."""
+    found = {path.name.removeprefix("round-"): path for path in (run / FOLDER).glob("round-*")}
+    for number in sorted(filter(str.isdecimal, found), key=int, reverse=True):
+        path = found[number]
+        try:
+            payload, rest = (path / TENSORS).read_bytes(), json.loads((path / REST).read_text())
+            told = rest.pop("sha256")
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+        if told == _checksum(payload, rest) and rest["format"] == FORMAT:
+            return Checkpoint(rest["round"], _put_back(rest["state"], load(payload)))
+    return None
+
+
+def remove(run: Path) -> None:
+    """Remove the checkpoint of a run that will not go on."""
+    shutil.rmtree(run / FOLDER, ignore_errors=True)
+
+
+def _checksum(payload: bytes, rest: State) -> str:
+    digest = hashlib.sha256(payload)
+    digest.update(json.dumps(rest).encode())
+    return digest.hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _take_out(name: str, value: Any, tensors: dict[str, Tensor]) -> Any:
+    """Return the value with its tensors moved to ``tensors``, their names in their places."""
+    if isinstance(value, Tensor):
+        name = f"{len(tensors)}{name}"  # none twice
+        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        return {key: _take_out(f"{name}/{key}", v, tensors) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_take_out(f"{name}/{i}", v, tensors) for i, v in enumerate(value)]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ConfigError(
+        f"a checkpoint holds tensors, numbers and text, but {name} is a {type(value).__name__}; "
+        "set checkpoint_every=null, or choose another optimizer"
+    )
+
+
+def _put_back(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if list(value) == ["tensor"] and isinstance(value["tensor"], str):
+            return tensors[value["tensor"]]
+        return {key: _put_back(v, tensors) for key, v in value.items()}
+    return [_put_back(v, tensors) for v in value] if isinstance(value, list) else value

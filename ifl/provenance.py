@@ -1,0 +1,33 @@
+"""What a result depends on besides its configuration."""
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import ifl
+
+
+def provenance(device: str) -> dict[str, Any]:
+    """Return versions, device, threads and commit, as run.json has them."""
+    packages = ("torch", "torchvision", "numpy", "safetensors", "hydra-core", "omegaconf")
+    versions = {name: version(name) for name in packages}
+    return {
+        "versions": {"ifl": ifl.__version__, "python": platform.python_version(), **versions},
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the source folder, or None where that is no checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
