@@ -78,11 +78,6 @@ def newest(run: Path) -> Checkpoint | None:
     return None
 
 
-def remove(run: Path) -> None:
-    """Remove the checkpoint of a run that will not go on."""
-    shutil.rmtree(run / FOLDER, ignore_errors=True)
-
-
 def _checksum(payload: bytes, rest: State) -> str:
     digest = hashlib.sha256(payload)
     digest.update(json.dumps(rest).encode())

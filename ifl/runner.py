@@ -127,7 +127,6 @@ def run(
             loss = engine.round(number)
         except DivergenceError as error:
             folder.describe({**about, "finished": False, "stop_reason": f"diverged: {error}"})
-            checkpoint.remove(folder.path)
             raise
         uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
@@ -140,9 +139,7 @@ def run(
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
         watch(row)
         if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
-            tables, state = folder.sync(), engine.state()
-            kept = {"engine": state, "tables": tables, "seconds": row.seconds}
-            checkpoint.write(folder.path, number, kept)
+            _keep(engine, folder, row)
     assert row is not None
     final = {
         **about,
@@ -163,12 +160,19 @@ def run(
         },
     }
     folder.describe(final)
-    checkpoint.remove(folder.path)
+    if schedule.checkpoint_every:
+        _keep(engine, folder, row)  # the trained networks
     return final
 
 
+def _keep(engine: Engine, folder: RunFolder, row: Round) -> None:
+    tables, state = folder.sync(), engine.state()
+    kept = {"engine": state, "tables": tables, "seconds": row.seconds}
+    checkpoint.write(folder.path, row.round, kept)
+
+
 def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float]:
-    """Set engine and tables to the last checkpoint, or the start; return round and seconds."""
+    """Set engine and tables to the last checkpoint or the start; return round and seconds."""
     last = checkpoint.newest(folder.path)
     if last is None or not folder.holds(last.state["tables"]):
         folder.rewind()

@@ -15,7 +15,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from functools import cache, partial
-from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -49,15 +48,11 @@ class Work:
         self.network = network(workload)
         self.shards = [(client.shard.inputs(), client.shard.y) for client in built.engine.clients]
         self.test = built.data.test.inputs(), built.data.test.y
-        self.start, self.ends, self.accuracy = time.perf_counter(), list[float](), 0.0
+        self.start, self.ends = time.perf_counter(), list[float]()
 
     def end_round(self, round: int) -> None:
         """Note that a round and its evaluation are over; fluke calls it by this name."""
         self.ends.append(time.perf_counter())
-
-    def server_evaluation(self, round: int, eval_type: str, evals: dict[str, float]) -> None:
-        """Note the latest accuracy; fluke calls it by this name, with {} between evaluations."""
-        self.accuracy = evals.get("accuracy", self.accuracy)
 
     def figures(self) -> dict[str, float]:
         """Return ms per local step, and what came before the end of round 1 less one round."""
@@ -65,7 +60,6 @@ class Work:
         return {
             "ms_per_step": 1e3 * block / (ROUNDS * TAU * len(self.shards)),
             "start_up_seconds": self.ends[0] - self.start - block / ROUNDS,
-            "accuracy": self.accuracy,
         }
 
 
@@ -98,11 +92,14 @@ def fluke(work: Work) -> None:
         federation.run((1 + BLOCKS) * ROUNDS, eligible_perc=1)
 
 
-_load = cache(partial(torch.load, weights_only=False))  # once per actor, as in Flower's examples
+@cache
+def _load(path: str) -> Any:
+    """Read the network and the shards once in every actor, as in Flower's examples."""
+    return torch.load(path, weights_only=False)
 
 
-def flower(work: Work, **backend: dict[str, Any]) -> None:
-    """Run Flower's simulation engine with its ``FedAvg``, on the default backend or another."""
+def flower(work: Work, actors: int | None = None) -> None:
+    """Run Flower's ``FedAvg`` in simulation, with one-thread actors or as many as by default."""
     from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
     from flwr.serverapp import Grid, ServerApp
@@ -114,7 +111,7 @@ def flower(work: Work, **backend: dict[str, Any]) -> None:
     def train(message: Message, context: Context) -> Message:
         net, shards = _load(path)
         x, y = shards[int(context.node_config["partition-id"])]
-        net.load_state_dict(message.content["arrays"].to_torch_state_dict())
+        net.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
         # Flower's clients keep nothing between rounds: momentum starts at zero in each.
         optimizer = torch.optim.SGD(net.parameters(), LR, MOMENTUM)
         for _ in range(TAU):
@@ -130,8 +127,7 @@ def flower(work: Work, **backend: dict[str, Any]) -> None:
         if number and number % ROUNDS == 0:
             work.network.load_state_dict(arrays.to_torch_state_dict())
             with torch.no_grad():
-                right = work.network(work.test[0]).argmax(1) == work.test[1]
-            work.accuracy = right.float().mean().item()
+                (work.network(work.test[0]).argmax(1) == work.test[1]).float().mean().item()
         if number:  # 0: before the first round
             work.end_round(number)
 
@@ -149,32 +145,51 @@ def flower(work: Work, **backend: dict[str, Any]) -> None:
     server_app.main()(serve)
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     # A Ray of its own, on the loopback (see also peers), that prints nothing.
-    ray = {"address": "local", "_node_ip_address": "127.0.0.1", "include_dashboard": False}
-    ray |= {"log_to_driver": False, "logging_level": "ERROR", **backend.pop("init_args", {})}
+    ray = {"address": "local", "_node_ip_address": "127.0.0.1", "num_cpus": actors}
+    backend: dict[str, Any] = {
+        "init_args": ray | {"log_to_driver": False, "logging_level": "ERROR"}
+    }
+    if actors:
+        backend["client_resources"] = {"num_cpus": 1, "num_gpus": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "work.pt")
         torch.save((work.network, work.shards), path)
-        run_simulation(server_app, client_app, len(work.shards), "ray", {"init_args": ray} | backend)
+        run_simulation(server_app, client_app, len(work.shards), backend_config=backend)
     if trained != [len(work.shards)] * rounds:
-        raise RuntimeError(f"Flower's clients failed: {sum(trained)} of {4 * rounds} trained")
+        raise RuntimeError(f"clients of Flower failed; in each round there trained {trained}")
 
 
-pair = partial(flower, client_resources={"num_cpus": 1, "num_gpus": 0.0}, init_args={"num_cpus": 2})
-# Row -> what it needs installed, what it imports, what runs it.
-PEERS: dict[str, tuple[list[str], list[str], Callable[[Work], None]]] = {
-    "fluke": (["fluke-fl"], ["fluke.algorithms.fedavg", "fluke.evaluation"], fluke),
-    "Flower": (["flwr", "ray"], ["flwr.simulation", "flwr.serverapp.strategy", "ray"], flower),
-    "Flower 2x1": (["flwr", "ray"], ["flwr.simulation", "flwr.serverapp.strategy", "ray"], pair),
+PEERS: dict[str, tuple[list[str], Callable[[Work], None]]] = {
+    "fluke": (["fluke-fl"], fluke),
+    "Flower": (["flwr", "ray"], flower),
+    "Flower 2x1": (["flwr", "ray"], partial(flower, actors=2)),
 }
 
 
 def peers(federations: "Mapping[str, Federation]") -> dict[str, Any]:
     """Time every installed peer on W1 and W2 and print a row for each.
 
-    Start-up includes the imports. "Flower" has its default backend, actors of two cores each;
-    "Flower 2x1" has two actors of one thread each.
+    The first start-up of a peer includes its imports. "Flower" has its default backend, actors
+    of two cores each; "Flower 2x1" has two actors of one thread each.
     """
-    # Read at import. No telemetry; the last one is how Ray stays on the loopback on any system.
-    for name in "FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED":
-        os.environ[name] = "0"
-    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    # Read at import: no telemetry, and Ray's way to keep to the loopback, on any system.
+    telemetry = ("FLWR_TELEMETRY_ENABLED", "RAY_USAGE_STATS_ENABLED")
+    os.environ.update(dict.fromkeys((*telemetry, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"), "0"))
+    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"  # else it prints a warning
+    torch.set_num_threads(THREADS)
+    report: dict[str, Any] = {}
+    print("peer        version  workload  ms/step  start-up s")
+    for name, (needs, run) in PEERS.items():
+        try:
+            number, *_ = map(version, needs)
+        except PackageNotFoundError as missing:
+            print(f"{name} is not timed: {missing.name} is not installed; see the extra peers.")
+            continue
+        report[name] = {"version": number}
+        for workload in sorted({"W1", "W2"} & federations.keys()):
+            work = Work(workload, federations[workload])
+            run(work)
+            row = report[name][workload] = work.figures()
+            times = f"{row['ms_per_step']:7.2f}  {row['start_up_seconds']:10.1f}"
+            print(f"{name:10}  {number:>7}  {workload:8}  {times}", flush=True)
+    return report

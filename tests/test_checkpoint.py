@@ -167,7 +167,7 @@ def test_run_json_keeps_the_first_start_and_every_time_it_went_on(
     assert last["started"] == "2026-01-01T00:00:00+00:00"
     assert len(last["resumed"]) == 2
     assert last["finished"] is True
-    assert not (tmp_path / "checkpoint").exists()
+    assert [path.name for path in (tmp_path / "checkpoint").iterdir()] == ["round-7"]
 
 
 def test_seconds_go_on_and_count_towards_their_limit(tiny: Build, tmp_path: Path) -> None:

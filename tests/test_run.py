@@ -40,6 +40,7 @@ def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -
     assert folder.name.startswith("digits-mlp_homogeneous-ifl-seed0-")
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",
+        "checkpoint",
         "lock",
         "run.json",
         "rounds.csv",
