@@ -23,3 +23,7 @@ class MessageError(IFLError):
 
 class DivergenceError(IFLError):
     """A training loss is no longer a finite number."""
+
+
+class LauncherError(IFLError):
+    """What starts the runs of a sweep refused one, or lost one."""

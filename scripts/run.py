@@ -3,10 +3,12 @@
 python scripts/run.py [group=option ...] [key=value ...]; -m sweeps; --help lists the groups.
 """
 
-import json
+import io
 import os
 import sys
 import tempfile
+import traceback
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +21,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.errors import ConfigError, IFLError
+from ifl.journal import JOURNAL, Journal
 from ifl.report import Progress, class_table, summary
-from ifl.results import RunFolder, attempts, fingerprint, read_about
+from ifl.results import RunFolder, attempts, fingerprint, read_about, recipe
 
 if TYPE_CHECKING:
     from ifl.federation import Federation
-
-# Every job of a sweep, in whatever process, appends its outcome to this file.
-JOURNAL = "IFL_JOURNAL"
 
 
 def run_name(*, _root_: DictConfig) -> str:
@@ -46,7 +46,16 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
+def workers(threads: int | None) -> int:
+    """Return how many runs of so many threads (None: one per core) this machine has cores for."""
+    from joblib import cpu_count
+
+    cores: int = cpu_count()
+    return max(1, cores // (threads or cores))
+
+
 OmegaConf.register_new_resolver("run_name", run_name)
+OmegaConf.register_new_resolver("workers", workers)
 
 
 def make(config: Any, **kwargs: Any) -> Any:
@@ -113,8 +122,9 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
     about = {
         "data": federation.data.name,
         "seed": config.seed,
-        "choices": {k: v for k, v in _choices().items() if not k.startswith("hydra/")},
+        "choices": _choices(),
         "config": plain,
+        "recipe": _recipe(),
         "group": fingerprint(plain, "seed"),
     }
     record = RunFolder.claim(free, about)
@@ -130,9 +140,17 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
 
 
 def _choices() -> dict[str, str]:
+    """Return the option of every group that can change a result."""
     choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)
     assert isinstance(choices, dict)
-    return {str(group): str(option) for group, option in choices.items()}
+    neutral = ("launcher", "hydra/")
+    return {str(k): str(v) for k, v in choices.items() if not str(k).startswith(neutral)}
+
+
+def _recipe() -> str:
+    hydra_config = HydraConfig.get()
+    sources = [s.path for s in hydra_config.runtime.config_sources if s.schema == "file"]
+    return recipe(hydra_config.overrides.task, str(hydra_config.job.config_name), sources)
 
 
 def _write_hydra(path: Path, config: DictConfig) -> None:
@@ -146,29 +164,51 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="config")
 def job(config: DictConfig) -> None:
     """Run one configuration and note its outcome in the journal."""
+    hydra_config, threads = HydraConfig.get(), config.runtime.threads
+    journal = Journal(Path(os.environ[JOURNAL]))
+    number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
+    journal.note(number, None)
+    if threads is not None:  # read as torch is loaded
+        os.environ |= {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    overrides = list(hydra_config.overrides.task)
     try:
-        outcome = execute(config, Path(HydraConfig.get().runtime.output_dir))
+        with redirect_stdout(io.StringIO() if config.runtime.quiet else sys.stdout):
+            outcome = execute(config, Path(hydra_config.runtime.output_dir))
     except IFLError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        outcome = {"error": str(error), "overrides": list(HydraConfig.get().overrides.task)}
-    with open(os.environ[JOURNAL], "a") as journal:
-        journal.write(json.dumps(outcome) + "\n")
+        if not config.runtime.quiet:
+            print(f"Error: {error}", file=sys.stderr)
+        outcome = {"error": str(error), "overrides": overrides, "said": not config.runtime.quiet}
+    except Exception as error:  # a defect: shown where it happened, maybe on another machine
+        traceback.print_exc()
+        journal.note(number, {"error": repr(error), "overrides": overrides})
+        raise
+    journal.note(number, outcome)
 
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
-    with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as journal:
-        os.environ[JOURNAL] = journal.name
-        try:
-            job()
-        except (CompactHydraException, OmegaConfBaseException, OSError) as error:
-            print(f"Error: {error}", file=sys.stderr)
-            return 1
-        finally:
-            outcomes = [json.loads(line) for line in journal]
-            print(summary(outcomes), end="")
+    os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
+    try:
+        job()
+    except (CompactHydraException, OmegaConfBaseException, OSError, IFLError) as error:
+        print(f"Error: {_explained(error)}", file=sys.stderr)
+        return 1
+    finally:
+        outcomes = Journal(Path(os.environ[JOURNAL])).remove()
+        print(summary(outcomes), end="")
     return 1 if any("error" in outcome for outcome in outcomes) else 0
+
+
+def _explained(error: Exception) -> str:
+    """Return an error's sentence; of a launcher that is not installed, how to get it."""
+    for launcher, package in {"submitit_slurm": "submitit", "joblib": "joblib"}.items():
+        if f"'hydra/launcher/{launcher}'" in str(error):
+            return (
+                "this launcher is a plugin of Hydra's that is not installed: "
+                f"pip install hydra-{package}-launcher"
+            )
+    return str(error)
 
 
 if __name__ == "__main__":
