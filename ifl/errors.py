@@ -27,3 +27,7 @@ class BusyError(IFLError):
 
 class DivergenceError(IFLError):
     """A training loss is no longer a finite number."""
+
+
+class LauncherError(IFLError):
+    """What starts the runs of a sweep refused one, or lost one."""

@@ -2,11 +2,12 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ifl.results import Round
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MB = 1e6
 
@@ -54,7 +55,57 @@ class Progress:
             self.stream.write("\n")
 
 
-def class_table(counts: np.ndarray) -> str:
+class GridProgress:
+    """Shows a sweep on one line: written over on a terminal, a line whenever runs end elsewhere.
+
+    Args:
+        total: how many runs there are.
+        found: how many of them were finished before.
+        live: whether to write over the line; None for what the stream can do.
+        stream: where to write; standard output if none is given.
+    """
+
+    def __init__(
+        self, total: int, found: int = 0, live: bool | None = None, stream: TextIO | None = None
+    ) -> None:
+        self.total, self.found, self.shown = total, found, found
+        self.stream = stream or sys.stdout
+        self.live = self.stream.isatty() if live is None else live
+
+    def __call__(self, outcomes: Sequence[Mapping[str, Any]], running: int, seconds: float) -> None:
+        """Show where the grid is.
+
+        Args:
+            outcomes: those found first, then the others in the order in which they ended.
+            running: how many runs are going on.
+            seconds: since the sweep began.
+        """
+        text = f"{len(outcomes)}/{self.total} runs done"
+        if failed := sum("error" in outcome for outcome in outcomes):
+            text += f" ({failed} failed)"
+        if running:
+            text += f", {running} running"
+        if tested := [o for o in outcomes[self.found :] if "result" in o]:
+            accuracy = _percent(tested[-1]["result"]["accuracy_mean"])
+            text += f", accuracy of the last: {tested[-1]['choices']['method']} {accuracy} %"
+        left = self.total - len(outcomes)
+        if left and tested:
+            half = running / 2  # those that are going on are taken to be half done
+            text += f", {_clock(seconds / (len(tested) + half) * (left - half))} left"
+        if self.live:
+            self.stream.write(f"\r\x1b[2K{text}")
+        elif len(outcomes) > self.shown:
+            self.stream.write(text + "\n")
+        self.shown = len(outcomes)
+        self.stream.flush()
+
+    def close(self) -> None:
+        """End the line."""
+        if self.live:
+            self.stream.write("\n")
+
+
+def class_table(counts: "np.ndarray") -> str:
     """Return how many samples of each class each client holds, (clients, classes), as text."""
     classes = range(counts.shape[1])
     rows = [["class", *map(str, classes), "all"]]
@@ -91,8 +142,11 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
                 ]
             )
         lines.append(_aligned(rows))
-    if len(outcomes) > 1:
-        lines += [f"Failed: {' '.join(o['overrides'])}: {o['error']}" for o in failed]
+    lines += [
+        f"Failed: {' '.join(o['overrides'])}: {o['error']}"
+        for o in failed
+        if len(outcomes) > 1 or not o.get("said", True)
+    ]
     lines += [f"Left alone: {o['busy']}" for o in outcomes if "busy" in o]
     lines += [f"Ended, {o['stop_reason']}: {o['folder']}" for o in done]
     return "".join(f"{line}\n" for line in lines)

@@ -12,12 +12,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, TextIO
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ifl.errors import ConfigError
 from ifl.lock import Lock
+
+if TYPE_CHECKING:
+    import numpy as np
 
 SCHEMA_VERSION = 1
 # What cannot change a result: it names places, resources and safeguards.
@@ -139,7 +140,7 @@ class RunFolder:
             if not lengths:
                 self._write(name, [columns])
 
-    def write_partition(self, table: np.ndarray) -> None:
+    def write_partition(self, table: "np.ndarray") -> None:
         """Write the class-by-client table (clients, classes) as partition.csv."""
         with open(self.path / "partition.csv", "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
@@ -170,6 +171,39 @@ def read_about(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
+
+
+def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
+    """Return 16 hex digits of all that a configuration is composed from, known before it is.
+
+    Equal recipes in one study make equal configurations. Different ones may too, where
+    their difference changes no result: that only ``fingerprint`` can tell.
+
+    Args:
+        overrides: as typed, in their order; those of ``launcher`` and ``runtime`` do not count.
+        name: of the primary configuration.
+        folders: where configurations are looked for.
+    """
+    kept = [o for o in overrides if not o.lstrip("+~").startswith(("launcher=", "runtime."))]
+    digest = hashlib.sha256(json.dumps([name, kept]).encode())
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.yaml")):
+            digest.update(f"{path.relative_to(folder)} ".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def finished(study: Path) -> dict[str, dict[str, Any]]:
+    """Return {recipe: run.json, with "folder" added} of the finished runs in a folder.
+
+    Left out are those whose folder is not, or no longer, named after their configuration.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(study.glob("*/run.json")):
+        folder, about = path.parent, read_about(path.parent)
+        if about and about["finished"] and fingerprint(about["config"]) in folder.name:
+            found.setdefault(about.get("recipe", ""), {**about, "folder": str(folder)})
+    return found
 
 
 def attempts(path: Path) -> list[Path]:

@@ -3,10 +3,12 @@
 python scripts/run.py [group=option ...] [key=value ...]; -m sweeps; --help lists the groups.
 """
 
-import json
+import io
 import os
 import sys
 import tempfile
+import traceback
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,14 +21,13 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError
+from ifl.journal import JOURNAL, Journal
 from ifl.report import Progress, class_table, summary
-from ifl.results import RunFolder, attempts, fingerprint, read_about
+from ifl.results import RunFolder, attempts, fingerprint, read_about, recipe
 
 if TYPE_CHECKING:
     from ifl.federation import Federation
 
-# Every job of a sweep, in whatever process, appends its outcome to this file.
-JOURNAL = "IFL_JOURNAL"
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -47,7 +48,21 @@ def _plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-OmegaConf.register_new_resolver("run_name", run_name)
+def cores_of_run(workers: int | None, threads: int) -> int:
+    """Return how many cores a run keeps busy; no number of workers is one per core."""
+    from joblib import cpu_count
+
+    cores: int = cpu_count()
+    return (workers or cores) * threads
+
+
+def runs_at_once(workers: int | None, threads: int) -> int:
+    """Return how many such runs this machine has cores for, at least one."""
+    return max(1, cores_of_run(None, 1) // cores_of_run(workers, threads))
+
+
+for resolver in (run_name, cores_of_run, runs_at_once):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver)
 
 
 def make(config: Any, **kwargs: Any) -> Any:
@@ -140,8 +155,9 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     about = {
         "data": federation.data.name,
         "seed": config.seed,
-        "choices": {k: v for k, v in _choices().items() if not k.startswith("hydra/")},
+        "choices": _choices(),
         "config": plain,
+        "recipe": _recipe(),
     }
     folder, interrupted = record.path, (record.path / "run.json").exists()
 
@@ -162,9 +178,17 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
 
 
 def _choices() -> dict[str, str]:
+    """Return the option of every group that can change a result."""
     choices = OmegaConf.to_container(HydraConfig.get().runtime.choices)
     assert isinstance(choices, dict)
-    return {str(group): str(option) for group, option in choices.items()}
+    neutral = ("launcher", "hydra/")
+    return {str(k): str(v) for k, v in choices.items() if not str(k).startswith(neutral)}
+
+
+def _recipe() -> str:
+    hydra_config = HydraConfig.get()
+    sources = [s.path for s in hydra_config.runtime.config_sources if s.schema == "file"]
+    return recipe(hydra_config.overrides.task, str(hydra_config.job.config_name), sources)
 
 
 def _write_hydra(path: Path, config: DictConfig) -> None:
@@ -178,35 +202,56 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(config: DictConfig) -> None:
     """Run one configuration and note its outcome in the journal."""
+    hydra_config, threads = HydraConfig.get(), str(config.runtime.threads)
+    journal = Journal(Path(os.environ[JOURNAL]))
+    number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
+    journal.note(number, None)
+    os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
+    overrides = list(hydra_config.overrides.task)
     try:
-        outcome = execute(config, Path(HydraConfig.get().runtime.output_dir))
+        with redirect_stdout(io.StringIO() if config.runtime.quiet else sys.stdout):
+            outcome = execute(config, Path(hydra_config.runtime.output_dir))
     except BusyError as error:
         outcome = {"busy": str(error)}
     except IFLError as error:
-        print(f"Error: {error}", file=sys.stderr)
-        outcome = {"error": str(error), "overrides": list(HydraConfig.get().overrides.task)}
-    with open(os.environ[JOURNAL], "a") as journal:
-        journal.write(json.dumps(outcome) + "\n")
+        if not config.runtime.quiet:
+            print(f"Error: {error}", file=sys.stderr)
+        outcome = {"error": str(error), "overrides": overrides, "said": not config.runtime.quiet}
+    except Exception as error:  # a defect: shown where it happened, maybe on another machine
+        traceback.print_exc()
+        journal.note(number, {"error": repr(error), "overrides": overrides})
+        raise
+    journal.note(number, outcome)
 
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
-    with tempfile.NamedTemporaryFile("r", suffix=".jsonl") as journal:
-        os.environ[JOURNAL] = journal.name
-        try:
-            job()
-        except (CompactHydraException, OmegaConfBaseException, OSError) as error:
-            print(f"Error: {error}", file=sys.stderr)
-            return 1
-        except KeyboardInterrupt:
-            anew = " without fresh=true" * ("fresh=true" in sys.argv)
-            print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
-            return 130
-        finally:
-            outcomes = [json.loads(line) for line in journal]
-            print(summary(outcomes), end="")
+    os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
+    try:
+        job()
+    except (CompactHydraException, OmegaConfBaseException, OSError, IFLError) as error:
+        print(f"Error: {_explained(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        anew = " without fresh=true" * ("fresh=true" in sys.argv)
+        print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
+        return 130
+    finally:
+        outcomes = Journal(Path(os.environ[JOURNAL])).remove()
+        print(summary(outcomes), end="")
     return 1 if any("error" in outcome for outcome in outcomes) else 0
+
+
+def _explained(error: Exception) -> str:
+    """Return an error's sentence; of a launcher that is not installed, how to get it."""
+    for launcher, package in {"submitit_slurm": "submitit", "joblib": "joblib"}.items():
+        if f"'hydra/launcher/{launcher}'" in str(error):
+            return (
+                "this launcher is a plugin of Hydra's that is not installed: "
+                f"pip install hydra-{package}-launcher"
+            )
+    return str(error)
 
 
 if __name__ == "__main__":

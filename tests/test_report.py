@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 
-from ifl.report import Progress, class_table, summary
+from ifl.report import GridProgress, Progress, class_table, summary
 from ifl.results import Round
 
 TESTED = Round(10, 5_000_000, 20_000_000, 0.7, 0.8, 0.6, 1.5, 0.4, 20.0)
@@ -61,6 +61,41 @@ def test_on_a_terminal_one_line_is_written_over() -> None:
     last = stream.getvalue().split("\r")[-1]
     assert "round 11/100  accuracy 70.0 %" in last
     assert last.count("#") == 2
+
+
+FAILED = {"error": "no", "overrides": ["batch_size=900"]}
+
+
+def test_a_grid_is_a_line_whenever_runs_end_and_found_ones_do_not_count_as_work() -> None:
+    stream = io.StringIO()
+    progress = GridProgress(6, found=1, stream=stream)
+    found = outcome(choices={"method": "fsl"})
+    progress([found], 2, 5.0)
+    progress([found, FAILED], 2, 10.0)
+    progress([found, FAILED, outcome()], 2, 60.0)
+    progress([found, FAILED, outcome()], 1, 61.0)
+    progress.close()
+    assert stream.getvalue().splitlines() == [
+        "2/6 runs done (1 failed), 2 running",
+        # a run and two halves in 60 s: 30 s for each of two halves and the one that waits
+        "3/6 runs done (1 failed), 2 running, accuracy of the last: ifl 70.0 %, 1:00 left",
+    ]
+
+
+def test_a_grid_is_written_over_on_a_terminal() -> None:
+    stream = Terminal()
+    progress = GridProgress(2, stream=stream)
+    progress([], 2, 1.0)
+    progress([outcome()], 1, 8.0)
+    progress([outcome(), outcome()], 0, 9.0)
+    progress.close()
+    assert stream.getvalue().count("\r") == 3
+    assert stream.getvalue().endswith("2/2 runs done, accuracy of the last: ifl 70.0 %\n")
+
+
+def test_a_run_that_has_not_said_why_it_failed_is_listed_even_alone() -> None:
+    assert summary([{**FAILED, "said": False}]) == "Failed: batch_size=900: no\n"
+    assert summary([{**FAILED, "said": True}]) == ""
 
 
 def test_the_class_table_has_a_row_per_client() -> None:

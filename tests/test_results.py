@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from ifl.errors import BusyError, ConfigError
-from ifl.results import Round, RunFolder, attempts, fingerprint, flatten, read_about
+from ifl.results import (
+    Round,
+    RunFolder,
+    attempts,
+    fingerprint,
+    finished,
+    flatten,
+    read_about,
+    recipe,
+)
 
 ROW = Round(1, 10, 20, 0.5, 0.5, None, None, 1.25, 0.1)
 
@@ -99,4 +108,43 @@ def test_flatten_names_leaves_by_dotted_keys() -> None:
         "a.b.1": 2.5,
         "c": 3,
         "d": None,
+    }
+
+
+def test_a_recipe_changes_with_every_override_and_file_but_not_with_the_launcher(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "ifl.yaml").write_text("tau: 1")
+
+    def made(*overrides: str, name: str = "config") -> str:
+        return recipe(overrides, name, [str(tmp_path)])
+
+    plain = made("seed=1", "rounds=2")
+    assert made("launcher=local", "seed=1", "runtime.threads=1", "rounds=2") == plain
+    others = [made("seed=1"), made("rounds=2", "seed=1"), made("seed=1", "rounds=2", name="other")]
+    (tmp_path / "method" / "ifl.yaml").write_text("tau: 2")
+    others.append(made("seed=1", "rounds=2"))
+    (tmp_path / "method" / "ifl.yaml").rename(tmp_path / "method" / "fl.yaml")
+    others.append(made("seed=1", "rounds=2"))
+    assert len({plain, *others}) == 6
+
+
+def test_finished_runs_are_found_by_recipe_where_folder_and_configuration_agree(
+    tmp_path: Path,
+) -> None:
+    config = {"seed": 1}
+    mark = fingerprint(config)
+    for folder, recipe_, ended in [
+        (f"digits-{mark}", "a", True),
+        (f"digits-{mark}-2", "a", True),
+        (f"digits-{mark}-3", "b", False),
+        ("digits-00000000", "c", True),
+    ]:
+        (tmp_path / folder).mkdir()
+        about = {"finished": ended, "config": config, "recipe": recipe_}
+        (tmp_path / folder / "run.json").write_text(json.dumps(about))
+    found = finished(tmp_path)
+    assert {r: about["folder"] for r, about in found.items()} == {
+        "a": str(tmp_path / f"digits-{mark}")
     }

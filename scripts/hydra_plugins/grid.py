@@ -1,0 +1,131 @@
+"""Conducts a sweep from the process that started it.
+
+Hydra's own sweeper, which besides leaves out what is finished, shows the grid's progress and
+says in a sentence what a launcher could not do. Hydra takes plugins from packages of this name.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+from uuid import uuid4
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from ifl.errors import ConfigError, LauncherError
+from ifl.journal import JOURNAL, Journal
+from ifl.report import GridProgress
+from ifl.results import finished, recipe
+
+POLL_SECONDS = 0.5
+
+
+class GridSweeper(BasicSweeper):
+    """Runs every combination of the swept values that is not finished yet."""
+
+    def __init__(self, params: dict[str, str] | None = None) -> None:
+        super().__init__(max_batch_size=None, params=params)
+        self.run_ended: Callable[[], None] = lambda: None
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Take Hydra's parts; where runs go on in this process, notice each that ends."""
+
+        def noticed(job: DictConfig) -> Any:
+            try:
+                return task_function(job)
+            finally:
+                self.run_ended()
+
+        self.settings, self.loader = config, hydra_context.config_loader
+        self.one_by_one = config.hydra.runtime.choices["hydra/launcher"] == "basic"
+        function = noticed if self.one_by_one else task_function
+        super().setup(hydra_context=hydra_context, task_function=function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        """Run the grid that the arguments span.
+
+        Raises:
+            ConfigError: the launcher cannot be used on this machine.
+            LauncherError: it refused a run, or lost one.
+        """
+        assert self.launcher is not None
+        slurm = self.settings.hydra.runtime.choices["hydra/launcher"] == "submitit_slurm"
+        if slurm and shutil.which("sbatch") is None:
+            raise ConfigError(
+                "launcher=slurm needs Slurm's command sbatch, which is not on this machine; "
+                "launcher=local runs the grid on the cores of this one"
+            )
+        parser = OverridesParser.create(config_loader=self.loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        (jobs,) = self.split_arguments(overrides, max_batch_size=None)
+        found, missing = self.sort_out(jobs)
+        if found:
+            print(f"Already finished: {len(found)} of {len(jobs)} runs (fresh=true runs them anew)")
+        self.validate_batch_is_legal(missing)
+        with self.watched(found, len(jobs)):
+            try:
+                results = self.launcher.launch(missing, initial_job_idx=0) if missing else []
+            except RuntimeError as error:  # the launcher's own; what runs raise is in the results
+                raise LauncherError(
+                    f"{' '.join(str(error).split())}\nThe same command does what is missing, "
+                    "once what still runs has ended"
+                ) from error
+        for result in results:
+            _ = result.return_value  # raises what the run raised
+
+    def sort_out(self, jobs: Sequence[list[str]]) -> tuple[list[dict[str, Any]], list[list[str]]]:
+        """Return what run.json holds of finished runs, and the jobs that are to be run.
+
+        Composing a configuration takes Hydra a tenth of a second; of a run that says what
+        it was composed from, this need not be done again.
+        """
+        known = {} if self.settings.fresh else finished(Path(self.settings.hydra.sweep.dir))
+        known = {r: about for r, about in known.items() if not about["config"]["fresh"]}
+        name = self.settings.hydra.job.config_name
+        sources = self.settings.hydra.runtime.config_sources
+        folders = [source.path for source in sources if source.schema == "file"]
+        recipes = [recipe(job, name, folders) for job in jobs]
+        found = [known[r] for r in recipes if r in known]
+        return found, [job for job, r in zip(jobs, recipes, strict=True) if r not in known]
+
+    @contextmanager
+    def watched(self, found: Sequence[dict[str, Any]], total: int) -> Iterator[None]:
+        """Show the grid's progress meanwhile; the runs write a journal below outputs."""
+        started = time.monotonic()
+        journal = Journal(Path(self.settings.hydra.sweep.dir).resolve() / f".journal-{uuid4().hex}")
+        journal.folder.mkdir(parents=True)
+        Path(os.environ[JOURNAL]).rmdir()  # that of a single run
+        os.environ[JOURNAL] = str(journal.folder)
+        for number, about in enumerate(found, -len(found)):
+            journal.note(number, about)
+        progress = GridProgress(total, len(found), live=False if self.one_by_one else None)
+
+        def show() -> None:
+            progress(*journal.read(), time.monotonic() - started)
+
+        def follow() -> None:
+            while not ended.wait(POLL_SECONDS):
+                show()
+
+        if self.one_by_one:
+            self.run_ended = show  # between two runs, whose own progress is shown too
+            yield
+            return
+        ended, follower = Event(), Thread(target=follow, daemon=True)
+        follower.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            follower.join()
+            show()
+            progress.close()
