@@ -102,6 +102,12 @@ def test_a_question_is_answered_without_loading_what_runs_need(
     assert not {"torch", "numpy", "pandas", "sklearn", "joblib"} & loaded(answered)
 
 
+def test_what_is_composed_follows_from_files_and_overrides_alone() -> None:
+    lines = "\n".join(path.read_text() for path in CONF.rglob("*.yaml")).splitlines()
+    outside = {line.split("#")[0].strip() for line in lines if "${oc." in line or "${now" in line}
+    assert outside == {"root: ${oc.env:IFL_DATA,data}"}  # a place: changes no result
+
+
 def timed(outputs: Path, *arguments: str) -> Ended:
     program = [sys.executable, "-X", "importtime", str(ROOT / "scripts" / "run.py")]
     full = [*program, *arguments, f"outputs={outputs}"]
