@@ -1,6 +1,6 @@
 """Time the project's rounds against a plain loop over tensors in memory.
 
-python scripts/bench.py [--blocks 7] [--data kmnist10k] [--grid] [--peers] [--json FILE]
+python scripts/bench.py [--blocks 7] [--data kmnist10k] [--grid 50] [--peers] [--json FILE]
 
 Workloads: 4 clients, tau = 10, B = 32, momentum SGD, evaluation every 10 rounds.
   W1   FedAvg, a CNN of three convolutions and three linear layers: arithmetic dominates.
@@ -17,6 +17,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -31,7 +32,6 @@ from run import assemble
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ifl.channel import Channel
 from ifl.engine import Engine
 from ifl.federation import Federation
 
@@ -91,6 +91,10 @@ class Floor:
         ]
         self.shards = [(c.shard.inputs(), c.shard.y) for c in built.engine.clients]
         self.test = built.data.test.inputs(), built.data.test.y
+
+    def __call__(self) -> None:
+        """Run one block: ten rounds and an evaluation."""
+        raise NotImplementedError
 
     def batch(self, client: int) -> tuple[Tensor, Tensor]:
         """Return a random batch."""
@@ -164,56 +168,83 @@ def seconds(block: Callable[[], None]) -> float:
 
 
 def measure(data: str, workload: str, blocks: int, threads: int) -> dict[str, float]:
-    """Time blocks of the floor and of the project in turn.
-
-    Args:
-        threads: torch's default number, which the floor runs on.
-    """
+    """Time blocks of the floor, on all threads and on one, and of the project in turn."""
     built = federation(data, workload)
-    workers_threads = torch.get_num_threads()
     floor: Floor = (FloorIFL if workload == "IFL" else FloorFL)(built)
     project = Project(built)
-    spent = {"evaluate": 0.0, "_carry": 0.0}
-    for owner, name in ((Engine, "evaluate"), (Channel, "_carry")):
-        _clock(owner, name, spent)
-    times: dict[str, list[float]] = {"floor": [], "project": []}
-    for number in range(blocks + 1):
-        torch.set_num_threads(threads)
-        before = seconds(floor)  # type: ignore[arg-type]
-        torch.set_num_threads(workers_threads)
-        if number == 0:  # warm-up
-            project()
-            spent.update(dict.fromkeys(spent, 0.0))
-            continue
-        times["floor"].append(before)
-        times["project"].append(seconds(project))
-    total, steps = sum(times["project"]), ROUNDS * TAU * len(built.engine.clients)
+    spent = {"evaluation": 0.0, "serialisation": 0.0}
+    project.engine.evaluate = _timed(project.engine.evaluate, "evaluation", spent)  # type: ignore[method-assign]
+    channel = project.engine.channel
+    channel._carry = _timed(channel._carry, "serialisation", spent)  # type: ignore[method-assign]
+
+    def on(number: int) -> Callable[[], None]:
+        def block() -> None:
+            torch.set_num_threads(number)
+            floor()
+            torch.set_num_threads(1)
+
+        return block
+
+    sides: dict[str, Callable[[], None]] = {
+        "floor": on(threads),
+        "floor_1_thread": on(1),
+        "project": project,
+    }
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for block in sides.values():  # warm-up
+        block()
+    spent.update(dict.fromkeys(spent, 0.0))
+    for _ in range(blocks):
+        for name, block in sides.items():
+            times[name].append(seconds(block))
+    steps = ROUNDS * TAU * len(built.engine.clients)
     ratios = [p / f for p, f in zip(times["project"], times["floor"], strict=True)]
     return {
-        "floor_ms_per_step": 1e3 * statistics.median(times["floor"]) / steps,
-        "project_ms_per_step": 1e3 * statistics.median(times["project"]) / steps,
+        **{f"{name}_ms_per_step": 1e3 * statistics.median(t) / steps for name, t in times.items()},
         "ratio": statistics.median(ratios),
         "ratio_min": min(ratios),
         "ratio_max": max(ratios),
-        "evaluation_share": spent["evaluate"] / total,
-        "serialisation_share": spent["_carry"] / total,
+        **{f"{name}_share": value / sum(times["project"]) for name, value in spent.items()},
     }
 
 
-def _clock(owner: Any, name: str, spent: dict[str, float]) -> None:
-    """Let calls of a method add their duration to ``spent[name]``."""
-    method = getattr(owner, name)
-    if hasattr(method, "timed"):
-        method = method.timed
+def _timed(method: Callable[..., Any], name: str, spent: dict[str, float]) -> Callable[..., Any]:
+    """Return the method with its duration added to ``spent[name]`` at every call."""
 
-    def timed(*args: Any, **kwargs: Any) -> Any:
+    def timed(*args: Any) -> Any:
         start = time.perf_counter()
-        result = method(*args, **kwargs)
+        result = method(*args)
         spent[name] += time.perf_counter() - start
         return result
 
-    timed.timed = method  # type: ignore[attr-defined]
-    setattr(owner, name, timed)
+    return timed
+
+
+def grid(data: str, threads: int, rounds: int, runs: int = 8) -> dict[str, float]:
+    """Time a grid of W1 runs by launcher=local against the floor, one run after the other.
+
+    Both include what a run needs besides rounds: loading the data, building the federation;
+    the project's side also the start of its processes and every file it writes.
+    """
+    start = time.perf_counter()
+    torch.set_num_threads(threads)
+    for _ in range(runs):
+        floor = FloorFL(federation(data, "W1"))
+        torch.set_num_threads(threads)
+        for _ in range(rounds // ROUNDS):
+            floor()
+    plain_seconds = time.perf_counter() - start
+    with tempfile.TemporaryDirectory() as outputs:
+        command = [sys.executable, str(Path(__file__).with_name("run.py")), "-m", "launcher=local"]
+        command += [*WORKLOADS["W1"], f"data={data}", f"rounds={rounds}", f"outputs={outputs}"]
+        start = time.perf_counter()
+        subprocess.run([*command, f"seed=range({runs})"], check=True, capture_output=True)
+        grid_seconds = time.perf_counter() - start
+    return {
+        "floor_seconds": plain_seconds,
+        "project_seconds": grid_seconds,
+        "ratio": grid_seconds / plain_seconds,
+    }
 
 
 def peak_memory_mb(data: str, workload: str) -> float:
@@ -236,6 +267,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=7, help="timed blocks of ten rounds")
     parser.add_argument("--data", default="digits", help="digits, or kmnist10k with IFL_DATA set")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--grid", type=int, metavar="ROUNDS", help="time 8 runs of W1 too")
     parser.add_argument("--peers", action="store_true", help="fluke and Flower too, if installed")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
@@ -248,18 +280,22 @@ def main() -> None:
         "workloads": {},
     }
     print(f"{options.data}, floor on {threads} threads, medians of {options.blocks} blocks")
-    print("workload  floor ms/step  project ms/step  ratio (min-max)  eval  wire  peak MB")
+    print("ms per step     floor  on 1 thread  project  ratio (min-max)  eval  wire  peak MB")
     for workload in options.only:
         row = measure(options.data, workload, options.blocks, threads)
         row["peak_mb"] = peak_memory_mb(options.data, workload)
         report["workloads"][workload] = row
         print(
-            f"{workload:8}  {row['floor_ms_per_step']:13.2f}  {row['project_ms_per_step']:15.2f}  "
+            f"{workload:12} {row['floor_ms_per_step']:8.2f} "
+            f"{row['floor_1_thread_ms_per_step']:12.2f} {row['project_ms_per_step']:8.2f}  "
             f"{row['ratio']:.2f} ({row['ratio_min']:.2f}-{row['ratio_max']:.2f})  "
             f"{row['evaluation_share']:4.0%}  {row['serialisation_share']:4.0%}  "
             f"{row['peak_mb']:7.0f}",
             flush=True,
         )
+    if options.grid:
+        report["grid"] = grid(options.data, threads, options.grid)
+        print("8 runs of W1, seconds:", {k: round(v, 2) for k, v in report["grid"].items()})
     if options.peers:
         names = [name for name in options.only if name != "IFL"]
         report["peers"] = peers({name: federation(options.data, name) for name in names})

@@ -1,0 +1,38 @@
+import pytest
+from bench import WORKLOADS, measure, peak_memory_mb
+from bench_peers import peers
+from pandas import DataFrame
+from scale import exponent, one
+
+
+@pytest.mark.parametrize("workload", WORKLOADS)
+def test_a_measurement_is_of_both_sides_and_its_shares_are_parts_of_the_whole(
+    workload: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.ROUNDS", 1)
+    monkeypatch.setattr("bench.TAU", 1)
+    row = measure("digits", workload, blocks=1, threads=1)
+    assert min(row.values()) > 0
+    assert row["evaluation_share"] + row["serialisation_share"] < 1
+    assert row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
+
+
+def test_peak_memory_is_that_of_a_process_of_its_own() -> None:
+    assert 100 < peak_memory_mb("digits", "W2") < 1000
+
+
+def test_a_peer_that_is_not_installed_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    if peers({}) == {}:
+        assert "not installed" in capsys.readouterr().out
+
+
+def test_the_exponent_is_that_of_the_power_law() -> None:
+    table = DataFrame({"clients": [4, 8, 16], "seconds": [0.5 * n**1.5 for n in (4, 8, 16)]})
+    assert exponent(table, "seconds") == pytest.approx(1.5)
+
+
+def test_a_point_of_the_scale_has_time_and_memory() -> None:
+    row = one("digits", 8)
+    assert row["clients"] == 8
+    assert row["seconds"] > 0
+    assert row["peak_mb"] > 100
