@@ -213,7 +213,7 @@ def job(config: DictConfig) -> None:
             outcome = execute(config, Path(hydra_config.runtime.output_dir))
     except BusyError as error:
         outcome = {"busy": str(error)}
-    except IFLError as error:
+    except (IFLError, OSError, OmegaConfBaseException) as error:
         if not config.runtime.quiet:
             print(f"Error: {error}", file=sys.stderr)
         outcome = {"error": str(error), "overrides": overrides, "said": not config.runtime.quiet}
