@@ -80,11 +80,8 @@ def stratified_split(
     Returns:
         Sorted train and test indices, disjoint and exhaustive.
     """
-    test: list[np.ndarray] = []
-    for label in np.unique(labels):
-        members = generator.permutation(np.flatnonzero(labels == label))
-        test.append(members[: round(test_fraction * len(members))])
-    chosen = np.sort(np.concatenate(test))
+    shuffled = [generator.permutation(np.flatnonzero(labels == c)) for c in np.unique(labels)]
+    chosen = np.sort(np.concatenate([m[: round(test_fraction * len(m))] for m in shuffled]))
     return np.setdiff1d(np.arange(len(labels)), chosen), chosen
 
 
@@ -119,8 +116,7 @@ def from_torchvision(
     """Load any classification set of ``torchvision.datasets``; it downloads and checks md5.
 
     Args:
-        dataset: class name in ``torchvision.datasets``, such as "KMNIST".
-        root: folder that torchvision keeps its files in.
+        dataset: class name in ``torchvision.datasets``; root: the folder of its files.
         train, test: keyword arguments that choose each part, such as {"train": True}.
 
     Raises:

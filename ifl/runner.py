@@ -120,7 +120,7 @@ def run(
     folder.describe({**about, "finished": False})
     folder.write_partition(federation.class_table())
     begin(number)
-    start, reason, result, row = time.monotonic() - before, None, None, None
+    start, reason, row = time.monotonic() - before, None, None
     while reason is None:
         number += 1
         try:
@@ -128,9 +128,8 @@ def run(
         except DivergenceError as error:
             folder.describe({**about, "finished": False, "stop_reason": f"diverged: {error}"})
             raise
-        uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
+        uplink, downlink, result = ledger.totals[UPLINK], ledger.totals[DOWNLINK], None
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
-        result = None
         if reason or number % schedule.eval_every == 0:
             result = engine.evaluate(test_x, test_y)
             if schedule.accuracy is not None and result.mean >= schedule.accuracy:
@@ -193,10 +192,8 @@ def _times(folder: RunFolder) -> dict[str, Any]:
 def _row(
     number: int, uplink: int, downlink: int, result: Compositions | None, loss: float, spent: float
 ) -> Round:
-    if result is None:
-        return Round(number, uplink, downlink, None, None, None, None, loss, round(spent, 3))
-    accuracies = (result.mean, result.local, result.cross, result.sd)
-    return Round(number, uplink, downlink, *accuracies, loss, round(spent, 3))
+    tested = {f"accuracy_{x}": getattr(result, x, None) for x in ("mean", "local", "cross", "sd")}
+    return Round(number, uplink, downlink, **tested, train_loss=loss, seconds=round(spent, 3))
 
 
 def _now() -> str:

@@ -22,8 +22,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError
 from ifl.journal import JOURNAL, Journal
+from ifl.recipe import recipe
 from ifl.report import Progress, class_table, summary
-from ifl.results import RunFolder, attempts, fingerprint, read_about, recipe
+from ifl.results import RunFolder, attempts, fingerprint, read_about
 
 if TYPE_CHECKING:
     from ifl.federation import Federation

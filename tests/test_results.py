@@ -7,15 +7,14 @@ import pandas as pd
 import pytest
 
 from ifl.errors import BusyError, ConfigError
+from ifl.recipe import finished, recipe
 from ifl.results import (
     Round,
     RunFolder,
     attempts,
     fingerprint,
-    finished,
     flatten,
     read_about,
-    recipe,
 )
 
 ROW = Round(1, 10, 20, 0.5, 0.5, None, None, 1.25, 0.1)

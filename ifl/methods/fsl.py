@@ -16,14 +16,7 @@ from torch.nn.functional import cross_entropy
 from ifl.averaging import average, averaged, equalise
 from ifl.checks import one_of, whole
 from ifl.client import Client
-from ifl.learner import (
-    OptimizerMaker,
-    State,
-    descend,
-    learner_state,
-    load_learner,
-    optimizer_of,
-)
+from ifl.learner import OptimizerMaker, State, descend, learner_state, load_learner, optimizer_of
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server, own_blocks, same_start
 

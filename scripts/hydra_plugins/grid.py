@@ -21,8 +21,8 @@ from omegaconf import DictConfig
 
 from ifl.errors import ConfigError, LauncherError
 from ifl.journal import JOURNAL, Journal
+from ifl.recipe import finished, recipe
 from ifl.report import GridProgress
-from ifl.results import finished, recipe
 
 POLL_SECONDS = 0.5
 
