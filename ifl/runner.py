@@ -73,10 +73,8 @@ class Schedule:
             return float("inf")
         return self.uplink_mb * MB * (clients if self.per_client else 1)
 
-    def reason(
-        self, number: int, uplink_bytes: int, seconds: float, clients: int
-    ) -> str | None:  # accuracy is known only after an evaluation, which the others make due
-        """Return why the run ends with this round, or None."""
+    def reason(self, number: int, uplink_bytes: int, seconds: float, clients: int) -> str | None:
+        """Return why the run ends with this round, but for accuracy, which is tested later."""
         if self.rounds is not None and number >= self.rounds:
             return f"rounds={self.rounds} done"
         if uplink_bytes >= self.uplink_bytes(clients):

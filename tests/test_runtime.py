@@ -171,7 +171,7 @@ def test_a_device_that_is_not_there_is_replaced_with_a_sentence() -> None:
         available_device("gpu")
 
 
-def test_the_bench_floor_learns_what_the_project_learns(tiny: Build) -> None:
+def test_the_bench_floor_has_the_projects_networks(tiny: Build) -> None:
     built = federation("digits", "IFL")
     floor = FloorIFL(built)
     client: Client = built.engine.clients[0]
