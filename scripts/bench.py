@@ -160,7 +160,7 @@ class FloorIFL(Floor):
                     (modular(z).argmax(1) == self.test[1]).float().mean().item()
 
 
-def seconds(block: Callable[[], None]) -> float:
+def seconds(block: Callable[[], object]) -> float:
     """Return how long one block takes."""
     start = time.perf_counter()
     block()

@@ -136,7 +136,11 @@ def flower(work: Work, actors: int | None = None) -> None:
         return MetricRecord()
 
     def serve(grid: Grid, context: Context) -> None:
-        strategy = FedAvg(fraction_evaluate=0.0, train_metrics_aggr_fn=note)
+        strategy = FedAvg(
+            fraction_evaluate=0.0,
+            min_available_nodes=len(work.shards),  # it would start with two
+            train_metrics_aggr_fn=note,
+        )
         initial = ArrayRecord(work.network.state_dict())
         strategy.start(grid, initial, num_rounds=rounds, evaluate_fn=evaluate)
 

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from run import CONF
 
 COLUMNS = {"seconds": "seconds per round", "peak_mb": "peak memory (MB)"}
@@ -56,11 +57,12 @@ def draw(table: pd.DataFrame, data: str) -> Figure:
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axes, (column, label) in zip(figure.subplots(1, 2), COLUMNS.items(), strict=True):
         axes.loglog(table["clients"], table[column], "o-", color="#0072B2")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.set(xlabel="clients N", ylabel=label, xticks=table["clients"])
         axes.set_title(f"N to the power {exponent(table, column):.2f}")
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
-        axes.yaxis.set(major_formatter="{x:g}", minor_formatter="{x:g}")
-        axes.grid(alpha=0.3, which="both")
+        axes.yaxis.set(major_formatter="{x:g}", minor_formatter="")
+        axes.grid(alpha=0.3)
     figure.suptitle(f"IFL, clients=paper, {data}, B = 16, tau = 10")
     return figure
 

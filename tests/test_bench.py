@@ -2,7 +2,9 @@ from importlib.metadata import PackageNotFoundError
 from unittest.mock import Mock
 
 import pytest
-from bench import WORKLOADS, measure, peak_memory_mb
+import torch
+from bench import WORKLOADS, federation, measure, peak_memory_mb
+from bench_changes import evaluations, relu_first, steps
 from bench_peers import peers
 from pandas import DataFrame
 from scale import exponent, one
@@ -42,3 +44,23 @@ def test_a_point_of_the_scale_has_time_and_memory() -> None:
     assert row["clients"] == 8
     assert row["seconds"] > 0
     assert row["peak_mb"] > 100
+
+
+def test_both_sides_of_a_change_are_the_same_function() -> None:
+    client = federation("digits", "W1").engine.clients[0]
+    x, _ = client.batch()
+    swapped = relu_first(client.model.base)
+    assert [type(m) for m in swapped.children()] != [type(m) for m in client.model.base.children()]
+    torch.testing.assert_close(swapped(x), client.model.base(x))
+
+
+def test_every_change_of_a_step_and_of_an_evaluation_can_be_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bench_changes.STEPS", 1)
+    clients = list(federation("digits", "W2").engine.clients)
+    x, y = clients[0].batch()
+    rows = [*steps(clients[0]), *evaluations(clients, x, y)]
+    assert len({name for name, *_ in rows}) == 8
+    for _, fast, slow in rows:
+        fast(), slow()
