@@ -81,6 +81,7 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.client import Optimizers, Training
     from ifl.federation import Member, build
     from ifl.runtime import Workers, available_device
+    from ifl.validation import hold_out
 
     if not isinstance(config.clients.members, ListConfig):
         raise ConfigError(
@@ -103,7 +104,7 @@ def assemble(config: DictConfig) -> "Federation":
         count=config.clients.count,
         training=Training(optimizers, config.batch_size, config.seed, device),
         fusion_dim=config.fusion.dim,
-        data=make(config.data),
+        data=hold_out(make(config.data), config.validation),
         workers=Workers(config.runtime.workers, config.runtime.threads),
     )
 

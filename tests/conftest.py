@@ -3,11 +3,16 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, open_dict
 
 from ifl.client import Client, Optimizers, Training
 from ifl.codecs import Float32
@@ -31,6 +36,20 @@ def options(group: str) -> list[str]:
 def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
+
+
+def sweeper(*overrides: str, **settings: Any) -> Any:
+    """Return the sweeper of a command line, with these settings of hydra.sweeper replaced."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        config = hydra.compose_config("config", list(overrides), RunMode.MULTIRUN)
+        with open_dict(config.hydra.sweeper):
+            config.hydra.sweeper.update(settings)
+        context = HydraContext(hydra.config_loader, Callbacks())
+        return Plugins.instance().instantiate_sweeper(
+            hydra_context=context, task_function=lambda config: None, config=config
+        )
 
 
 def member(name: str, base: Sequence[int], modular: Sequence[int]) -> Member:

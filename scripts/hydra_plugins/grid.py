@@ -1,13 +1,14 @@
 """Conducts a sweep from the process that started it.
 
-Hydra's own sweeper, which besides leaves out what is finished, shows the grid's progress and
-says in a sentence what a launcher could not do. Hydra takes plugins from packages of this name.
+Hydra's own sweeper, which besides joins several grids, leaves out what is finished, shows the
+progress and says in a sentence what a launcher could not do. Hydra takes plugins from packages
+of this name.
 """
 
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
@@ -28,10 +29,20 @@ POLL_SECONDS = 0.5
 
 
 class GridSweeper(BasicSweeper):
-    """Runs every combination of the swept values that is not finished yet."""
+    """Runs every combination of the swept values that is not finished yet.
 
-    def __init__(self, params: dict[str, str] | None = None) -> None:
-        super().__init__(max_batch_size=None, params=params)
+    Args:
+        params: values by key, in Hydra's syntax of sweeps; part of every grid.
+        grids: more of these, each a grid of its own; what is in two is run once.
+    """
+
+    def __init__(
+        self,
+        params: Mapping[str, Any] | None = None,
+        grids: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size=None, params=None)
+        self.grids = [{**(params or {}), **grid} for grid in grids or [{}]]
         self.run_ended: Callable[[], None] = lambda: None
 
     def setup(
@@ -64,9 +75,7 @@ class GridSweeper(BasicSweeper):
                 "launcher=slurm needs Slurm's command sbatch, which is not on this machine; "
                 "launcher=local runs the grid on the cores of this one"
             )
-        parser = OverridesParser.create(config_loader=self.loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        (jobs,) = self.split_arguments(overrides, max_batch_size=None)
+        jobs = self.jobs(arguments)
         found, missing = self.sort_out(jobs)
         if found:
             print(f"Already finished: {len(found)} of {len(jobs)} runs (fresh=true runs them anew)")
@@ -81,6 +90,25 @@ class GridSweeper(BasicSweeper):
                 ) from error
         for result in results:
             _ = result.return_value  # raises what the run raised
+
+    def jobs(self, arguments: list[str]) -> list[list[str]]:
+        """Return the overrides of every job; what is typed replaces its key, and what is below.
+
+        So that ``method=fl`` replaces ``method: centralized`` together with its
+        ``method.architecture``.
+        """
+        parser = OverridesParser.create(config_loader=self.loader)
+        typed = parser.parse_overrides(arguments)
+        replaced = tuple(f"{override.key_or_group}." for override in typed)
+        jobs: dict[frozenset[str], list[str]] = {}
+        for grid in self.grids:
+            kept = {k: v for k, v in grid.items() if not f"{k}.".startswith(replaced)}
+            own = [f"{k}={'null' if v is None else v}" for k, v in kept.items()]
+            overrides = [*parser.parse_overrides(own), *typed]
+            (split,) = self.split_arguments(overrides, max_batch_size=None)
+            for job in split:
+                jobs.setdefault(frozenset(job), job)
+        return list(jobs.values())
 
     def sort_out(self, jobs: Sequence[list[str]]) -> tuple[list[dict[str, Any]], list[list[str]]]:
         """Return what run.json holds of finished runs, and the jobs that are to be run.
