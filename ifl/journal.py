@@ -10,7 +10,11 @@ import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from uuid import uuid4
+
+from ifl.errors import BusyError
+from ifl.lock import Lock
 
 JOURNAL = "IFL_JOURNAL"  # the environment variable that names the folder to every run
 
@@ -22,9 +26,26 @@ class Journal:
         folder: where they are kept.
     """
 
+    _locks: ClassVar[dict[Path, Lock]] = {}  # of the folders that this process began
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._ended: dict[str, dict[str, Any]] = {}
+
+    @classmethod
+    def begin(cls, study: Path) -> "Journal":
+        """Begin one in a study's folder, and remove those whose sweep was killed."""
+        for left_over in study.glob(".journal-*"):
+            with suppress(BusyError, FileNotFoundError):
+                Lock(left_over).release()
+                shutil.rmtree(left_over)
+        name = uuid4().hex
+        new = study / f".new-{name}"  # another sweep that begins removes what is not locked yet
+        new.mkdir(parents=True)
+        lock = Lock(new)
+        folder = new.rename(study / f".journal-{name}")
+        cls._locks[folder] = lock
+        return cls(folder)
 
     def note(self, run: int, outcome: Mapping[str, Any] | None) -> None:
         """Note the outcome of a run, or None as it begins."""
@@ -49,4 +70,6 @@ class Journal:
         """Remove the folder and return the outcomes in the order of the runs."""
         self.read()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if self.folder in self._locks:
+            self._locks.pop(self.folder).release()
         return [self._ended[stem] for stem in sorted(self._ended, key=int)]

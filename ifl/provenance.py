@@ -1,7 +1,8 @@
-"""What a result depends on besides its configuration."""
+"""What a result depends on besides its configuration, and when it was made."""
 
 import platform
 import subprocess
+from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 import ifl
+from ifl.results import read_about
 
 
 def provenance(device: str) -> dict[str, Any]:
@@ -21,6 +23,19 @@ def provenance(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "commit": _commit(),
     }
+
+
+def times(run: Path) -> dict[str, Any]:
+    """Return when the run of a folder first started and when it went on since."""
+    before = read_about(run) or {}
+    if "started" not in before:
+        return {"started": now()}
+    return {"started": before["started"], "resumed": [*before.get("resumed", []), now()]}
+
+
+def now() -> str:
+    """Return the time in UTC, to the second."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 def _commit() -> str | None:

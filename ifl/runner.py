@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from typing import Any
 
 from ifl import checkpoint
@@ -13,8 +12,8 @@ from ifl.engine import Engine
 from ifl.errors import ConfigError, DivergenceError
 from ifl.evaluate import Compositions
 from ifl.federation import Federation
-from ifl.provenance import provenance
-from ifl.results import Round, RunFolder, read_about
+from ifl.provenance import now, provenance, times
+from ifl.results import Round, RunFolder
 
 MB = 10**6  # bytes
 
@@ -113,8 +112,12 @@ def run(
     clients, ledger = engine.clients, engine.channel.ledger
     test_x = federation.data.test.inputs().to(clients[0].training.device)
     test_y = federation.data.test.y.to(test_x.device)
-    number, before = _take_up(engine, folder)
-    about = {**about, **provenance(clients[0].training.device), **_times(folder)}
+    number, before, final = _take_up(engine, folder)
+    if final:  # killed after its last round
+        begin(number)
+        folder.describe(final)
+        return final
+    about = {**about, **provenance(clients[0].training.device), **times(folder.path)}
     folder.describe({**about, "finished": False})
     folder.write_partition(federation.class_table())
     begin(number)
@@ -140,7 +143,7 @@ def run(
     assert row is not None
     final = {
         **about,
-        "ended": _now(),
+        "ended": now(),
         "finished": True,
         "stop_reason": reason,
         "totals": {
@@ -156,35 +159,32 @@ def run(
             for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
         },
     }
-    folder.describe(final)
     if schedule.checkpoint_every:
-        _keep(engine, folder, row)  # the trained networks
+        _keep(engine, folder, row, final)  # the trained networks
+    folder.describe(final)
     return final
 
 
-def _keep(engine: Engine, folder: RunFolder, row: Round) -> None:
-    tables, state = folder.sync(), engine.state()
-    kept = {"engine": state, "tables": tables, "seconds": row.seconds}
-    checkpoint.write(folder.path, row.round, kept)
+def _keep(
+    engine: Engine, folder: RunFolder, row: Round, final: dict[str, Any] | None = None
+) -> None:
+    kept = {"engine": engine.state(), "tables": folder.sync(), "seconds": row.seconds}
+    checkpoint.write(folder.path, row.round, {**kept, "final": final})
 
 
-def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float]:
-    """Set engine and tables to the last checkpoint or the start; return round and seconds."""
+def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float, dict[str, Any] | None]:
+    """Set engine and tables to the last checkpoint or the start.
+
+    Returns:
+        Its round, the seconds until then and, after the last round, what run.json is to hold.
+    """
     last = checkpoint.newest(folder.path)
     if last is None or not folder.holds(last.state["tables"]):
         folder.rewind()
-        return 0, 0.0
+        return 0, 0.0, None
     engine.load_state(last.state["engine"])
     folder.rewind(last.state["tables"])
-    return last.round, last.state["seconds"]
-
-
-def _times(folder: RunFolder) -> dict[str, Any]:
-    """Return when the run first started and when it went on since."""
-    before, now = read_about(folder.path) or {}, _now()
-    if "started" not in before:
-        return {"started": now}
-    return {"started": before["started"], "resumed": [*before.get("resumed", []), now]}
+    return last.round, last.state["seconds"], last.state.get("final")
 
 
 def _row(
@@ -192,7 +192,3 @@ def _row(
 ) -> Round:
     tested = {f"accuracy_{x}": getattr(result, x, None) for x in ("mean", "local", "cross", "sd")}
     return Round(number, uplink, downlink, **tested, train_loss=loss, seconds=round(spent, 3))
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

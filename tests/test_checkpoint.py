@@ -152,6 +152,33 @@ def test_a_run_killed_before_its_first_checkpoint_starts_again(tiny: Build, tmp_
     assert_equal_files(tmp_path / "whole", tmp_path / "killed")
 
 
+@pytest.mark.parametrize("step", [(checkpoint, "write"), (RunFolder, "describe")])
+def test_a_kill_at_the_end_loses_neither_the_networks_nor_the_end(
+    step: tuple[Any, str], tiny: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = getattr(*step)
+
+    def dying(*arguments: Any) -> None:
+        if 7 in arguments or any(isinstance(a, dict) and a.get("finished") for a in arguments):
+            raise KillError
+        real(*arguments)
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    expected = tensors(played(tiny(IFL()), whole).state())
+    with monkeypatch.context() as patch:
+        patch.setattr(*step, dying)
+        played(tiny(IFL()), killed)
+    about = read_about(killed) or {}
+    assert about["finished"] is False
+    played(tiny(IFL()), killed)
+    assert_equal_files(whole, killed)
+    assert (read_about(killed) or {})["totals"]["rounds"] == 7
+    assert [path.name for path in (killed / "checkpoint").iterdir()] == ["round-7"]
+    kept = checkpoint.newest(killed)
+    assert kept is not None
+    assert equal(expected, tensors(kept.state["engine"]))
+
+
 def test_run_json_keeps_the_first_start_and_every_time_it_went_on(
     tiny: Build, tmp_path: Path
 ) -> None:

@@ -1,3 +1,5 @@
+from math import prod
+
 import pytest
 import torch
 from conftest import composed, options
@@ -51,13 +53,25 @@ def test_what_is_not_strided_in_order_travels_too() -> None:
     assert torch.equal(decode(encode(Message(z=z), Float32(), 10), Float32()).z, z)
 
 
-@pytest.mark.parametrize("codec", options("codec"))
-def test_every_codec_yaml_keeps_shapes_and_gives_float32(codec: str) -> None:
-    chosen = make(composed(f"codec={codec}").codec)
-    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
-    arrived = decode(encode(Message(z=z), chosen, 10), chosen).z
+CODECS = {option: make(composed(f"codec={option}").codec) for option in options("codec")}
+
+
+@settings(deadline=None)
+@given(
+    codec=st.sampled_from(sorted(CODECS)),
+    shape=st.lists(st.integers(0, 5), max_size=4),
+    data=st.data(),
+)
+def test_every_codec_yaml_keeps_shapes_and_gives_finite_float32(
+    codec: str, shape: list[int], data: st.DataObject
+) -> None:
+    finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+    values = data.draw(st.lists(finite, min_size=prod(shape), max_size=prod(shape)))
+    z = torch.tensor(values, dtype=torch.float32).view(shape)
+    arrived = decode(encode(Message(z=z), CODECS[codec], 10), CODECS[codec]).z
     assert arrived.dtype == torch.float32
     assert arrived.shape == z.shape
+    assert arrived.isfinite().all()
     if codec == "float32":
         assert torch.equal(arrived, z)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from conftest import composed, options
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 from run import make
 
@@ -42,6 +42,37 @@ def test_dirichlet_is_a_partition_for_any_labels_clients_and_alpha(
 ) -> None:
     clients = max(1, int(share * len(labels)))
     check(Dirichlet(alpha, min_samples=0), labels, clients, seed)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    labels=labels_of,
+    clients=st.integers(1, 8),
+    alpha=st.floats(0.05, 100),
+    least=st.integers(0, 5),
+    seed=seeds,
+)
+def test_dirichlet_gives_everybody_min_samples_or_refuses(
+    labels: np.ndarray, clients: int, alpha: float, least: int, seed: int
+) -> None:
+    partition = Dirichlet(alpha, min_samples=least, max_redraws=20)
+    try:
+        parts = check(partition, labels, clients, seed)
+    except ConfigError:
+        reject()
+    assert min(len(part) for part in parts) >= least
+
+
+@settings(max_examples=200, deadline=None)
+@given(labels=labels_of, clients=st.integers(1, 12), per_client=st.integers(1, 5), seed=seeds)
+def test_classes_deals_any_labels_or_refuses(
+    labels: np.ndarray, clients: int, per_client: int, seed: int
+) -> None:
+    try:
+        parts = check(Classes(per_client), labels, clients, seed)
+    except ConfigError:
+        reject()
+    assert all(len(np.unique(labels[part])) == per_client for part in parts)
 
 
 @settings(max_examples=200, deadline=None)

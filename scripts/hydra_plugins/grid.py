@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
-from uuid import uuid4
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -129,8 +128,7 @@ class GridSweeper(BasicSweeper):
     def watched(self, found: Sequence[dict[str, Any]], total: int) -> Iterator[None]:
         """Show the grid's progress meanwhile; the runs write a journal below outputs."""
         started = time.monotonic()
-        journal = Journal(Path(self.settings.hydra.sweep.dir).resolve() / f".journal-{uuid4().hex}")
-        journal.folder.mkdir(parents=True)
+        journal = Journal.begin(Path(self.settings.hydra.sweep.dir).resolve())
         Path(os.environ[JOURNAL]).rmdir()  # that of a single run
         os.environ[JOURNAL] = str(journal.folder)
         for number, about in enumerate(found, -len(found)):
