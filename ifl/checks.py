@@ -1,5 +1,8 @@
 """Ranges that settings keep, each a sentence when broken."""
 
+import argparse
+import json
+from collections.abc import Sequence
 from math import inf
 
 from ifl.errors import ConfigError
@@ -7,17 +10,57 @@ from ifl.errors import ConfigError
 
 def whole(field: str, value: object, low: int) -> None:
     """Raise ConfigError unless the value is a whole number >= low."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-        raise ConfigError(f"{field} must be a whole number >= {low}, got {value}")
+    if not _is_whole(value, low):
+        raise ConfigError(f"{field} must be a whole number >= {low}, got {typed(value)}")
+
+
+def wholes(field: str, values: object, low: int) -> None:
+    """Raise ConfigError unless the value is a list of whole numbers >= low."""
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise ConfigError(f"{field} must be a list such as [64, 32], got {typed(values)}")
+    if not all(_is_whole(value, low) for value in values):
+        raise ConfigError(f"{field} must hold whole numbers >= {low}, got {list(values)}")
 
 
 def above(field: str, value: object, low: float, way_out: str = "") -> None:
     """Raise ConfigError unless the value is a finite number > low."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not low < value < inf:
-        raise ConfigError(f"{field} must be a number > {low}, got {value}{way_out}")
+        raise ConfigError(f"{field} must be a number > {low}, got {typed(value)}{way_out}")
 
 
-def one_of(field: str, value: str, *allowed: str) -> None:
+def one_of(field: str, value: object, *allowed: str) -> None:
     """Raise ConfigError unless the value is one of those allowed."""
     if value not in allowed:
-        raise ConfigError(f"{field} must be one of {', '.join(allowed)}, got {value}")
+        raise ConfigError(f"{field} must be one of {', '.join(allowed)}, got {typed(value)}")
+
+
+def flag(field: str, value: object) -> None:
+    """Raise ConfigError unless the value is true or false."""
+    if not isinstance(value, bool):
+        raise ConfigError(f"{field} must be true or false, got {typed(value)}")
+
+
+def text(field: str, value: object) -> None:
+    """Raise ConfigError unless the value is text and not empty."""
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"{field} must be text that is not empty, got {typed(value)}")
+
+
+def positive(argument: str) -> int:
+    """Return the whole number >= 1 that an argument of argparse stands for.
+
+    Raises:
+        argparse.ArgumentTypeError: it stands for none.
+    """
+    if not argument.isdecimal() or int(argument) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {argument}")
+    return int(argument)
+
+
+def typed(value: object) -> str:
+    """Return a value as a user would type it."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value) or "''"
+
+
+def _is_whole(value: object, low: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= low

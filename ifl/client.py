@@ -1,6 +1,7 @@
 """A client (a vendor): its network, its shard, its optimisers, its own random streams."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,13 +9,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.checks import whole
+from ifl.checks import above, whole
 from ifl.data import Shard
+from ifl.divergence import Watch
 from ifl.errors import ConfigError
 from ifl.learner import (
     OptimizerMaker,
     State,
-    descend,
     draws,
     learner_state,
     load_learner,
@@ -29,7 +30,8 @@ class Optimizers:
     """How to make the optimiser of a base block and of a modular block (eta_b, eta_m).
 
     Raises:
-        ConfigError: one of them refuses its settings, tried on a single parameter.
+        ConfigError: one of them refuses its settings, tried by a step on a single parameter,
+            or has a setting that is not finite, no rate above 0, or a momentum outside [0, 1).
     """
 
     base: OptimizerMaker
@@ -37,13 +39,31 @@ class Optimizers:
 
     def __post_init__(self) -> None:
         for block, maker in (("base", self.base), ("modular", self.modular)):
+            trial = nn.Parameter(torch.zeros(1))
+            trial.grad = torch.zeros(1)
             try:
-                maker([nn.Parameter(torch.zeros(1))])
-            except (TypeError, ValueError) as error:
+                optimizer = maker([trial])
+                optimizer.step()
+            except (TypeError, ValueError, RuntimeError, AttributeError) as error:
                 raise ConfigError(
                     f"optimizer.{block} refuses its settings ({error}); see the options of "
                     "torch.optim"
                 ) from error
+            self._check(f"optimizer.{block}", optimizer.defaults)
+
+    @staticmethod
+    def _check(field: str, settings: Mapping[str, object]) -> None:
+        """Refuse what torch lets pass."""
+        for name, value in settings.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ConfigError(f"{field}.{name} must be a finite number, got {value}")
+        if "lr" in settings:
+            above(f"{field}.lr", settings["lr"], 0)
+        momentum = settings.get("momentum", 0)
+        if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
+            raise ConfigError(
+                f"{field}.momentum must be at least 0 and below 1, got {momentum}; 0 is none"
+            )
 
 
 @dataclass(frozen=True)
@@ -95,6 +115,7 @@ class Client:
             )
         self.name = name
         self.number = number
+        self.watch = Watch(name)
         # channels last: the same numbers, in the order that convolutions read them fastest
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
         self.draws = draws(self.model, Shard(shard.x[:2], shard.y[:2]).inputs())
@@ -134,9 +155,12 @@ class Client:
 
         Returns:
             The loss before the step, a scalar without graph.
+
+        Raises:
+            DivergenceError: it is not finite; nothing has moved.
         """
         loss = cross_entropy(self.model(x), y)
-        return descend(loss, *(optimizers or self._both))
+        return self.watch.descend(loss, *(optimizers or self._both))
 
     def state(self) -> State:
         """Return all that its next round depends on, but for the shard."""

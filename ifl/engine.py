@@ -1,6 +1,6 @@
 """Conducts rounds and evaluations of any method among parties in this process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -41,8 +41,19 @@ class Engine:
         """Conduct one round; return the mean of all training losses in it.
 
         Raises:
-            DivergenceError: a loss is not finite; names the party, the round and the step.
+            DivergenceError: a loss is not finite; names method, round, party and step.
         """
+        try:
+            return self._conduct(number)
+        except DivergenceError as error:
+            raise DivergenceError(
+                f"{type(self.method).__name__} in round {number}: {error}; lower optimizer.lr, or "
+                "choose another optimizer"
+            ) from error
+
+    def _conduct(self, number: int) -> float:
+        for client in self.clients:
+            client.watch.begin_round()
         talks = {c.number: self.method.client_round(c, number) for c in self.clients}
         inbox: Mapping[int, Message] = {}
         losses: dict[str, Tensor | None] = {}
@@ -63,7 +74,7 @@ class Engine:
             turn += 1
         with self._stream("server", "modules", number, turn):
             losses["the server"] = self.server.end_round()
-        return mean_loss(losses, number)
+        return mean_loss(losses.values())
 
     def state(self) -> State:
         """Return all that the next round depends on, between two rounds."""
@@ -126,19 +137,6 @@ def _speak(
         return end.value  # type: ignore[no-any-return]
 
 
-def mean_loss(losses: dict[str, Tensor | None], round_number: int) -> float:
-    """Return the mean over all parties' losses (steps,) of a round.
-
-    Raises:
-        DivergenceError: one is not finite.
-    """
-    known = {party: values for party, values in losses.items() if values is not None}
-    for party, values in known.items():
-        finite = values.isfinite()
-        if not finite.all():
-            step = int((~finite).int().argmax())
-            raise DivergenceError(
-                f"the training loss of {party} is {float(values[step])} in round {round_number}, "
-                f"step {step + 1}; lower optimizer.lr, or choose another optimizer"
-            )
-    return float(torch.cat(list(known.values())).mean())
+def mean_loss(losses: Iterable[Tensor | None]) -> float:
+    """Return the mean over all parties' losses (steps,) of a round."""
+    return float(torch.cat([values for values in losses if values is not None]).mean())

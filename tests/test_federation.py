@@ -1,11 +1,18 @@
+import re
+from functools import partial
+
 import pytest
 import torch
-from conftest import SMALL, TINY, WIDE, Build, clients
+from conftest import SMALL, TINY, WIDE, Build, clients, equal, parameters
 from torch import nn
 
 from ifl.client import Client
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Member
+from ifl.methods import Method
+from ifl.methods.centralized import Centralized
+from ifl.methods.fl import FL
+from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 
@@ -57,12 +64,59 @@ def test_dropout_follows_the_clients_own_stream(tiny: Build) -> None:
         assert torch.equal(_first(a), _first(b))
 
 
-def test_divergence_names_party_round_and_step(tiny: Build) -> None:
-    federation = tiny(Local(tau=4), SMALL, WIDE)
+class Pooled(nn.Module):
+    """Diverges on more rows than a client's own batch has: in stage 2."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, z: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.block(z)
+        return logits * float("inf") if len(z) == 16 and self.training else logits
+
+
+@pytest.mark.parametrize("method", [IFL(), Local(), FL(), FSL(), FSL(server="per_client")])
+def test_divergence_names_method_round_party_step_and_the_last_finite_loss(
+    method: Method, tiny: Build
+) -> None:
+    federation = tiny(method, SMALL)
     federation.engine.round(1)
+    before = parameters(clients(federation)[1].model)
     with torch.no_grad():
-        next(iter(clients(federation)[1].model.parameters())).fill_(float("nan"))
-    with pytest.raises(
-        DivergenceError, match=r"client 1 \(wide\) is nan in round 2, step 1; lower"
-    ):
+        _first(clients(federation)[1]).fill_(float("nan"))
+    with pytest.raises(DivergenceError) as error:
         federation.engine.round(2)
+    name = "client 1" if isinstance(method, FSL) else r"client 1 \(small\)"
+    assert re.fullmatch(
+        rf"{type(method).__name__} in round 2: the training loss of {name} is nan in step 1, "
+        r"the last finite one was \d\.\d+ in the step before; "
+        "lower optimizer.lr, or choose another optimizer",
+        str(error.value),
+    )
+    assert equal(before[1:], parameters(clients(federation)[1].model)[1:])  # no step was taken
+
+
+def test_centralized_divergence_is_the_servers(tiny: Build) -> None:
+    federation = tiny(Centralized(), optimizer=partial(torch.optim.SGD, lr=1e30))
+    with pytest.raises(
+        DivergenceError,
+        match=r"Centralized in round 1: the training loss of the server is (nan|inf) in step \d+, "
+        r"the last finite one was",
+    ):
+        federation.engine.round(1)
+
+
+def test_stage_2_of_ifl_is_watched_too(tiny: Build) -> None:
+    pooled = Member("pooled", SMALL.base, lambda: Pooled(SMALL.modular()))
+    with pytest.raises(DivergenceError, match="in round 1: .* client 0 .* is nan in step 4, the"):
+        tiny(IFL(tau=3), pooled).engine.round(1)
+
+
+def test_a_first_loss_that_is_not_finite_has_none_before_it(tiny: Build) -> None:
+    broken = Member("broken", SMALL.base, lambda: nn.Sequential(SMALL.modular(), nn.LogSigmoid()))
+    federation = tiny(Local(), broken)
+    with torch.no_grad():
+        _first(clients(federation)[0]).fill_(float("nan"))
+    with pytest.raises(DivergenceError, match="is nan in step 1, and none was before it since"):
+        federation.engine.round(1)

@@ -83,6 +83,7 @@ class CentralizedServer:
     def end_round(self) -> Tensor | None:
         """Train tau steps on the whole network; return the losses (tau,)."""
         assert self.learner is not None
+        self.learner.watch.begin_round()
         return torch.stack([self.learner.step(x, y) for x, y in self.learner.batches(self.tau)])
 
     def state(self) -> State:

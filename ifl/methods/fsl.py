@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ifl.averaging import average, averaged, equalise
-from ifl.checks import one_of, whole
+from ifl.checks import flag, one_of, whole
 from ifl.client import Client
+from ifl.divergence import Watch
 from ifl.learner import OptimizerMaker, State, descend, learner_state, load_learner, optimizer_of
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server, own_blocks, same_start
@@ -48,6 +49,7 @@ class FSL:
     def __post_init__(self) -> None:
         whole("local.tau", self.tau, 1)
         one_of("method.server", self.server, "shared", "per_client")
+        flag("method.sync_base", self.sync_base)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a server whose modular blocks start as copies of client 0's.
@@ -86,6 +88,7 @@ class FSLServer:
         self.optimizers = {k: optimizer_of(m, make) for k, m in self.modulars.items()}
         self.weights = [samples / sum(owners.values()) for samples in owners.values()]
         self.losses: list[Tensor] = []
+        self.watches: dict[int, Watch] = {}
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Return each client's gradient of z, or the average of the base blocks sent."""
@@ -97,13 +100,16 @@ class FSLServer:
         owner = client if client in self.modulars else next(iter(self.modulars))
         z = upload.z.requires_grad_()
         loss = cross_entropy(self.modulars[owner](z), upload.y)
-        self.losses.append(descend(loss, self.optimizers[owner]))
+        watch = self.watches.setdefault(client, Watch(f"client {client}"))
+        self.losses.append(watch.descend(loss, self.optimizers[owner]))
         assert z.grad is not None
         return Message(grad=z.grad)
 
     def end_round(self) -> Tensor | None:
         """Average the clients' modular blocks, if they have their own; return the losses."""
         equalise(self.modulars.values(), self.weights)
+        for watch in self.watches.values():
+            watch.begin_round()
         losses, self.losses = torch.stack(self.losses), []
         return losses
 

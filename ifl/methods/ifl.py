@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import one_of, whole
 from ifl.client import Client
-from ifl.learner import batched, descend, frozen
+from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
 
@@ -67,7 +67,7 @@ class IFL:
         assert pool is not None
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
         for pool_z, pool_y in batched(pool.z, pool.y, rows):
-            descend(cross_entropy(me.model.modular(pool_z), pool_y), me.modular_optimizer)
+            me.watch.descend(cross_entropy(me.model.modular(pool_z), pool_y), me.modular_optimizer)
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
