@@ -13,6 +13,10 @@ class ConfigError(IFLError, ValueError):
     """A setting is out of its range, or two settings contradict each other."""
 
 
+class OutputError(IFLError):
+    """The folder of a run cannot be written, or its disk is full."""
+
+
 class DataError(IFLError):
     """A data set is missing, incomplete or not what it claims to be."""
 

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from ifl.errors import BusyError
@@ -20,17 +21,18 @@ class Lock:
         self._file = open(path / "lock", "a+")  # noqa: SIM115 (open while it is held)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.truncate(0)
+            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            self._file.flush()
         except BlockingIOError:
             self._file.seek(0)
             holder = self._file.read().strip() or "another process"
             self._file.close()
             raise BusyError(f"{path} is being run by {holder}") from None
         except OSError:
-            self._file.close()
+            with suppress(OSError):  # again what it was just told
+                self._file.close()
             raise
-        self._file.truncate(0)
-        self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
 
     def release(self) -> None:
         """Let the next one in."""

@@ -9,12 +9,13 @@ import csv
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ifl.errors import ConfigError
+from ifl.errors import OutputError
 from ifl.lock import Lock
 
 if TYPE_CHECKING:
@@ -85,37 +86,47 @@ class RunFolder:
 
     Raises:
         BusyError: another process is running it.
-        ConfigError: the folder cannot be written.
+        OutputError: the folder cannot be written; so do all methods that write.
     """
 
     def __init__(self, path: Path) -> None:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock = Lock(path)
-        except OSError as error:
-            raise ConfigError(
-                f"outputs: {path} cannot be written ({error.strerror}); choose another folder "
-                "with outputs=..."
-            ) from error
         self.path = path
         self._tables: dict[str, TextIO] = {}
+        with self.writing():
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock = Lock(path)
 
     def __enter__(self) -> "RunFolder":
         return self
 
     def __exit__(self, *error: object) -> None:
         for table in self._tables.values():
-            table.close()
+            with suppress(OSError):  # it was told when it was written
+                table.close()
         self._lock.release()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say in a sentence that what is written inside cannot be."""
+        try:
+            yield
+        except OSError as error:
+            raise OutputError(
+                f"outputs: {self.path} cannot be written ({error.strerror}); make room there, and "
+                "the same command goes on from the last whole checkpoint, or choose another "
+                "folder with outputs=..."
+            ) from error
 
     def describe(self, about: Mapping[str, Any]) -> None:
         """Replace run.json, in one step."""
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=2) + "\n"
         temporary = self.path / "run.json.new"
-        with open(temporary, "w") as file:
-            file.write(json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path / "run.json")
+        with self.writing():
+            with open(temporary, "w") as file:
+                file.write(text)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path / "run.json")
 
     def sync(self) -> dict[str, int]:
         """Bring the tables to disk and return their lengths in bytes, for ``rewind``."""
@@ -135,14 +146,15 @@ class RunFolder:
         it comes to the same.
         """
         for name, columns in TABLES.items():
-            self._tables[name] = (self.path / f"{name}.csv").open("a", newline="")
-            self._tables[name].truncate(lengths[name] if lengths else 0)
+            with self.writing():
+                self._tables[name] = (self.path / f"{name}.csv").open("a", newline="")
+                self._tables[name].truncate(lengths[name] if lengths else 0)
             if not lengths:
                 self._write(name, [columns])
 
     def write_partition(self, table: "np.ndarray") -> None:
         """Write the class-by-client table (clients, classes) as partition.csv."""
-        with open(self.path / "partition.csv", "w", newline="") as file:
+        with self.writing(), open(self.path / "partition.csv", "w", newline="") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["client", *range(table.shape[1])])
             writer.writerows([client, *row] for client, row in enumerate(table.tolist()))
@@ -160,8 +172,9 @@ class RunFolder:
         self._write("rounds", [asdict(row).values()])
 
     def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:
-        csv.writer(self._tables[name], lineterminator="\n").writerows(rows)
-        self._tables[name].flush()
+        with self.writing():
+            csv.writer(self._tables[name], lineterminator="\n").writerows(rows)
+            self._tables[name].flush()
 
 
 def read_about(path: Path) -> dict[str, Any] | None:

@@ -1,87 +1,18 @@
-"""The only round loop: schedule, evaluation, records, checkpoints."""
+"""The only round loop: evaluation, records, checkpoints."""
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ifl import checkpoint
 from ifl.channel import DOWNLINK, UPLINK
-from ifl.checks import above, whole
 from ifl.engine import Engine
-from ifl.errors import ConfigError, DivergenceError
+from ifl.errors import DivergenceError
 from ifl.evaluate import Compositions
 from ifl.federation import Federation
 from ifl.provenance import now, provenance, times
 from ifl.results import Round, RunFolder
-
-MB = 10**6  # bytes
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When a run is evaluated, kept and ended: after ``rounds``, or with a limit met before.
-
-    A limit in bytes is met once the bytes sent reach it, so it is overshot by no more than
-    the last round.
-
-    Args:
-        rounds: at the most; None for no limit.
-        eval_every: rounds between evaluations; the last round is always evaluated.
-        uplink_mb: MB (10^6 bytes) sent by all clients, or per client on average.
-        per_client: whether ``uplink_mb`` is per client.
-        accuracy: mean over all compositions, a fraction, at an evaluation.
-        seconds: of training and evaluation.
-        checkpoint_every: rounds between checkpoints; None for none.
-
-    Raises:
-        ConfigError: a value is out of range, or there is no limit.
-    """
-
-    rounds: int | None
-    eval_every: int = 1
-    uplink_mb: float | None = None
-    per_client: bool = False
-    accuracy: float | None = None
-    seconds: float | None = None
-    checkpoint_every: int | None = None
-
-    def __post_init__(self) -> None:
-        whole("eval_every", self.eval_every, 1)
-        if self.checkpoint_every is not None:
-            whole("checkpoint_every", self.checkpoint_every, 1)
-        limits = (self.rounds, self.uplink_mb, self.accuracy, self.seconds)
-        if all(limit is None for limit in limits):
-            raise ConfigError("rounds=null needs another end: set stop.uplink_mb, or stop.seconds")
-        if self.rounds is not None:
-            whole("rounds", self.rounds, 1)
-        for name, value in (("stop.uplink_mb", self.uplink_mb), ("stop.seconds", self.seconds)):
-            if value is not None:
-                above(name, value, 0, "; null means no such limit")
-        if self.accuracy is not None:
-            above("stop.accuracy", self.accuracy, 0, "; null means no such limit")
-            if self.accuracy > 1:
-                raise ConfigError(
-                    f"stop.accuracy is a fraction and must be <= 1, got {self.accuracy}; "
-                    "write 0.9 for 90 %"
-                )
-
-    def uplink_bytes(self, clients: int) -> float:
-        """Return the limit on the bytes of all clients; infinite if there is none."""
-        if self.uplink_mb is None:
-            return float("inf")
-        return self.uplink_mb * MB * (clients if self.per_client else 1)
-
-    def reason(self, number: int, uplink_bytes: int, seconds: float, clients: int) -> str | None:
-        """Return why the run ends with this round, but for accuracy, which is tested later."""
-        if self.rounds is not None and number >= self.rounds:
-            return f"rounds={self.rounds} done"
-        if uplink_bytes >= self.uplink_bytes(clients):
-            per = " per client" if self.per_client else ""
-            return f"stop.uplink_mb={self.uplink_mb}{per} reached"
-        if self.seconds is not None and seconds >= self.seconds:
-            return f"stop.seconds={self.seconds} reached"
-        return None
+from ifl.schedule import Schedule
 
 
 def run(
@@ -168,8 +99,10 @@ def run(
 def _keep(
     engine: Engine, folder: RunFolder, row: Round, final: dict[str, Any] | None = None
 ) -> None:
-    kept = {"engine": engine.state(), "tables": folder.sync(), "seconds": row.seconds}
-    checkpoint.write(folder.path, row.round, {**kept, "final": final})
+    state = engine.state()
+    with folder.writing():
+        kept = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
+        checkpoint.write(folder.path, row.round, {**kept, "final": final})
 
 
 def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float, dict[str, Any] | None]:

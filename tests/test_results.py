@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ifl.errors import BusyError, ConfigError
+from ifl.errors import BusyError, OutputError
 from ifl.recipe import finished, recipe
 from ifl.results import (
     Round,
@@ -86,7 +86,7 @@ def test_run_json_is_replaced_whole(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        ConfigError, match="cannot be written .* choose another folder with outputs="
+        OutputError, match="cannot be written .* choose another folder with outputs="
     ):
         RunFolder(tmp_path / "file" / "run")
 

@@ -10,7 +10,8 @@ from ifl.federation import Federation
 from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL
 from ifl.results import RunFolder, read_about
-from ifl.runner import Schedule, run
+from ifl.runner import run
+from ifl.schedule import Schedule
 
 
 def done(federation: Federation, path: Path, schedule: Schedule) -> pd.DataFrame:
@@ -93,7 +94,9 @@ def test_a_diverged_run_keeps_its_rows_and_says_why(tiny: Build, tmp_path: Path)
     about = read_about(tmp_path)
     assert about is not None
     assert about["finished"] is False
-    assert about["stop_reason"].startswith("diverged: the training loss of client 0")
+    assert about["stop_reason"].startswith(
+        "diverged: IFL in round 2: the training loss of client 0"
+    )
     assert len(pd.read_csv(tmp_path / "rounds.csv")) == 1
 
 
