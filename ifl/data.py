@@ -7,9 +7,6 @@ KMNIST: Clanuwat et al. 2018, "Deep Learning for Classical Japanese Literature".
 Digits: Alpaydin & Kaynak 1998, the 1,797 images that scikit-learn carries.
 """
 
-import gzip
-import hashlib
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ifl.errors import DataError
+from ifl import idx
+from ifl.checks import text, whole, wholes
+from ifl.errors import ConfigError, DataError
 from ifl.seeding import numpy_rng
 
 KMNIST_URL = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
@@ -69,6 +68,16 @@ class Dataset:
                 )
 
 
+def check_promise(name: str, shape: Sequence[int], classes: int, root: str = "data") -> None:
+    """Raise ConfigError unless a data set may be described and kept so."""
+    text("data.name", name)
+    text("data.root", root)
+    wholes("data.shape", shape, 1)
+    whole("data.classes", classes, 2)
+    if len(shape) != 3:
+        raise ConfigError(f"data.shape must be channels, height and width, got {list(shape)}")
+
+
 def stratified_split(
     labels: np.ndarray, test_fraction: float, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +102,7 @@ def _split(name: str, x: Tensor, y: Tensor, shape: Sequence[int], classes: int) 
 
 def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "Digits") -> Dataset:
     """Load scikit-learn's 1,797 grey 8 x 8 digits, resized bilinearly to ``shape``, 80/20."""
+    check_promise(name, shape, classes)
     from sklearn.datasets import load_digits  # seconds to import, needed here alone
 
     pixels, labels = load_digits(return_X_y=True)
@@ -120,24 +130,28 @@ def from_torchvision(
         train, test: keyword arguments that choose each part, such as {"train": True}.
 
     Raises:
-        DataError: there is no such set, or it is not at ``root`` and cannot be downloaded.
+        DataError: there is no such set, or it is not at ``root`` and cannot be downloaded,
+            or what lies there is damaged or something else.
     """
+    check_promise(name, shape, classes, root)
     import torchvision.datasets
 
-    maker = getattr(torchvision.datasets, dataset, None)
+    maker = getattr(torchvision.datasets, str(dataset), None)
     if maker is None:
         raise DataError(
             f"data.dataset={dataset} is not in torchvision.datasets; see its documentation"
         )
+    if isinstance(resources := vars(maker).get("resources"), list):  # MNIST and its kin
+        idx.check_unpacked(Path(root) / dataset, dict(resources))
     parts = []
     for choice in (train, test):
         try:
             parts.append(_tensors(maker(root, download=True, **choice), shape))
         except (OSError, RuntimeError, ValueError, EOFError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise DataError(
                 f"{name} is not whole in data.root={root} and could not be downloaded there "
-                f"({reason[-1]}); go online once, or set IFL_DATA or data.root to where it is"
+                f"({reason}); go online once, or set IFL_DATA or data.root to where it is"
             ) from error
     return Dataset(name, parts[0], parts[1], tuple(shape), classes)
 
@@ -170,30 +184,10 @@ def kmnist10k(
         md5: file name -> md5 of the gzip file, images first.
 
     Raises:
-        DataError: a file is missing, or its md5 or IDX header is wrong.
+        DataError: a file is missing, or its md5 is wrong.
     """
-    images, labels = (_read_idx(Path(root) / "KMNIST" / "raw" / f, m) for f, m in md5.items())
+    check_promise(name, shape, classes, root)
+    raw = Path(root) / "KMNIST" / "raw"
+    images, labels = (idx.read(raw / file, m, KMNIST_URL + file) for file, m in md5.items())
     x = torch.from_numpy(images).unsqueeze(1)
     return _split(name, x, torch.from_numpy(labels).long(), shape, classes)
-
-
-def _read_idx(path: Path, md5: str) -> np.ndarray:
-    """Return the uint8 array of a gzipped IDX file (LeCun's format) after checking its md5."""
-    try:
-        packed = path.read_bytes()
-    except OSError as error:
-        raise DataError(
-            f"{path.name} was looked for in {path.parent} and is not readable there; "
-            f"download it from {KMNIST_URL}{path.name}, or set IFL_DATA or data.root "
-            "to the folder above KMNIST/raw"
-        ) from error
-    found = hashlib.md5(packed).hexdigest()
-    if found != md5:
-        raise DataError(
-            f"{path} has md5 {found}, expected {md5}; it is damaged or another file: "
-            f"download it again from {KMNIST_URL}{path.name}"
-        )
-    raw = gzip.decompress(packed)
-    dims = raw[3]
-    sizes = struct.unpack(f">{dims}I", raw[4 : 4 + 4 * dims])
-    return np.frombuffer(raw, np.uint8, offset=4 + 4 * dims).reshape(sizes).copy()

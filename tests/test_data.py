@@ -113,10 +113,10 @@ def test_any_torchvision_set_is_one_yaml(tmp_path: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torchvision.datasets, "FakeData", Source)
-        data = from_torchvision("FakeData", "", "Fake", (1, 28, 28), 5, choice, choice)
+        data = from_torchvision("FakeData", "-", "Fake", (1, 28, 28), 5, choice, choice)
     assert data.train.x.shape == (12, 1, 28, 28)
     with pytest.raises(DataError, match="data.dataset=Nonsense is not in torchvision"):
-        from_torchvision("Nonsense", "", "N", (1, 28, 28), 5, {}, {})
+        from_torchvision("Nonsense", "-", "N", (1, 28, 28), 5, {}, {})
 
 
 def test_kmnist10k_reads_the_official_format(tmp_path: Path) -> None:
