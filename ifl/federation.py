@@ -12,6 +12,7 @@ from ifl.client import Client, Training
 from ifl.codecs import Codec
 from ifl.data import Dataset, Shard
 from ifl.engine import Engine
+from ifl.errors import ConfigError
 from ifl.methods import Method
 from ifl.models import SplitModel, check_contract
 from ifl.partition import Partition
@@ -75,7 +76,10 @@ def build(
         member = members[number % len(members)]
         name = f"client {number} ({member.name})"
         with global_stream(seed, "client", number, "weights"):
-            model = SplitModel(member.base(), member.modular())
+            try:
+                model = SplitModel(member.base(), member.modular())
+            except ConfigError as error:
+                raise ConfigError(f"{name}: {error}") from error
         if number < len(members):
             check_contract(model, name, data.shape, fusion_dim, data.classes)
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])

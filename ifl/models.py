@@ -12,6 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ifl.checks import whole, wholes
 from ifl.errors import ConfigError
 
 
@@ -63,6 +64,11 @@ def check_contract(
     model.train(training)
 
 
+def _check_widths(widths: Sequence[int], fusion_dim: int) -> None:
+    wholes("widths", widths, 1)
+    whole("fusion_dim", fusion_dim, 1)
+
+
 def _dense(widths: Sequence[int]) -> list[nn.Module]:
     """Linear layers between consecutive widths, a ReLU after each."""
     layers: list[nn.Module] = []
@@ -73,6 +79,7 @@ def _dense(widths: Sequence[int]) -> list[nn.Module]:
 
 def mlp_base(shape: Sequence[int], widths: Sequence[int], fusion_dim: int) -> nn.Module:
     """Fully connected base block: flatten, ``widths`` hidden units, z = ReLU of d units."""
+    _check_widths(widths, fusion_dim)
     pixels = shape[0] * shape[1] * shape[2]
     return nn.Sequential(nn.Flatten(), *_dense([pixels, *widths, fusion_dim]))
 
@@ -93,8 +100,11 @@ def conv_base(
         pool_every: a 2 x 2 max-pooling follows every so many convolutions.
 
     Raises:
-        ConfigError: the pooling leaves no pixel of the image.
+        ConfigError: a width is out of range, or the pooling leaves no pixel of the image.
     """
+    _check_widths(widths, fusion_dim)
+    wholes("channels", channels, 1)
+    whole("pool_every", pool_every, 1)
     depth, height, width = shape
     layers: list[nn.Module] = []
     for number, out in enumerate(channels, start=1):
@@ -115,6 +125,7 @@ def conv_base(
 
 def mlp_modular(fusion_dim: int, widths: Sequence[int], classes: int) -> nn.Module:
     """Fully connected modular block: z, ``widths`` hidden units with ReLU, logits."""
+    _check_widths(widths, fusion_dim)
     last = widths[-1] if widths else fusion_dim
     return nn.Sequential(*_dense([fusion_dim, *widths]), nn.Linear(last, classes))
 
@@ -139,10 +150,18 @@ def vit_base(
     """A small vision transformer (Dosovitskiy et al. 2021) on torchvision's implementation.
 
     Raises:
-        ConfigError: the image is not a square of whole patches.
+        ConfigError: the image is not a square of whole patches, or a size is out of range.
     """
     from torchvision.models import VisionTransformer
 
+    sizes = {"patch": patch, "layers": layers, "heads": heads, "hidden": hidden}
+    for name, value in sizes.items():
+        whole(name, value, 1)
+    if hidden % heads:
+        raise ConfigError(
+            f"hidden must be a multiple of heads, got hidden={hidden} and heads={heads}; "
+            "choose heads that divide it"
+        )
     if shape[1] != shape[2] or shape[1] % patch:
         raise ConfigError(
             f"a vision transformer needs square images of whole patches, got {shape[1]} x "

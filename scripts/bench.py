@@ -32,7 +32,9 @@ from run import assemble
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from ifl.checks import positive
 from ifl.engine import Engine
+from ifl.errors import IFLError
 from ifl.federation import Federation
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -261,16 +263,33 @@ def peak_memory_mb(data: str, workload: str) -> float:
     return float(done.stdout.splitlines()[-1]) * 1024 / 1e6
 
 
-def main() -> None:
-    """Print the table; write the JSON where asked."""
+def main() -> int:
+    """Print the table, write the JSON where asked; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--blocks", type=int, default=7, help="timed blocks of ten rounds")
-    parser.add_argument("--data", default="digits", help="digits, or kmnist10k with IFL_DATA set")
+    known = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+    parser.add_argument("--blocks", type=positive, default=7, help="timed blocks of ten rounds")
+    parser.add_argument("--data", choices=known, default="digits", help="such as kmnist10k")
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--grid", type=int, metavar="ROUNDS", help="time 8 runs of W1 too")
+    parser.add_argument("--grid", type=positive, metavar="ROUNDS", help="time 8 runs of W1 too")
     parser.add_argument("--peers", action="store_true", help="fluke and Flower too, if installed")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     options = parser.parse_args()
+    if options.grid and options.grid % ROUNDS:
+        parser.error(f"--grid must be a multiple of {ROUNDS}, got {options.grid}")
+    if options.json and (options.json.is_dir() or not options.json.parent.is_dir()):
+        parser.error(f"--json must name a file in a folder that is there, got {options.json}")
+    try:
+        report = measured(options)
+    except IFLError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return 0
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    """Measure what is asked for, printing it as it comes; return the report."""
     threads = torch.get_num_threads()
     report: dict[str, Any] = {
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -299,9 +318,8 @@ def main() -> None:
     if options.peers:
         names = [name for name in options.only if name != "IFL"]
         report["peers"] = peers({name: federation(options.data, name) for name in names})
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+    return report
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

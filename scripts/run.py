@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import redirect_stdout
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,20 +25,36 @@ from ifl.journal import JOURNAL, Journal
 from ifl.recipe import recipe
 from ifl.report import Progress, class_table, summary
 from ifl.results import RunFolder, attempts, fingerprint, read_about
+from ifl.settings import check_cores, check_keys, check_place, check_runtime
 
 if TYPE_CHECKING:
     from ifl.federation import Federation
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}}  # no _target_
 
 
 def run_name(*, _root_: DictConfig) -> str:
     """Return the folder name of a configuration: readable choices, then what tells it apart."""
     config = _plain(_root_)
+    check_keys(config, known_keys())
+    check_place(config)
     choices = OmegaConf.to_container(_root_.hydra.runtime.choices)
     assert isinstance(choices, dict)
     readable = "-".join(str(choices[group]) for group in ("data", "clients", "method"))
     return f"{readable}-seed{config['seed']}-{fingerprint(config)}"
+
+
+@cache
+def known_keys() -> dict[str, set[str]]:
+    """Return the keys of the configuration by section, the empty name for the whole."""
+    base = OmegaConf.load(CONF / "config.yaml")
+    assert isinstance(base, DictConfig)
+    groups = {str(k) for entry in base.defaults if isinstance(entry, DictConfig) for k in entry}
+    own = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
+    sections = {k: {*map(str, v)} for k, v in own.items() if isinstance(v, DictConfig)}
+    built = {g for g in groups if " " not in g} - {"launcher", "experiment"}  # these leave no key
+    return {"": {*own, *built}, **sections, **GROUPS}
 
 
 def _plain(config: DictConfig) -> dict[str, Any]:
@@ -53,6 +69,7 @@ def cores_of_run(workers: int | None, threads: int) -> int:
     """Return how many cores a run keeps busy; no number of workers is one per core."""
     from joblib import cpu_count
 
+    check_cores(workers, threads)
     cores: int = cpu_count()
     return (workers or cores) * threads
 
@@ -73,7 +90,10 @@ def make(config: Any, **kwargs: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, IFLError):
             raise error.__cause__ from None
-        raise ConfigError(" ".join(str(error).split())) from error
+        reason = str(error).replace(
+            ", set env var HYDRA_FULL_ERROR=1 to see chained exception.", ""
+        )
+        raise ConfigError(" ".join(reason.split())) from error
 
 
 def assemble(config: DictConfig) -> "Federation":
@@ -83,24 +103,28 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.runtime import Workers, available_device
     from ifl.validation import hold_out
 
-    if not isinstance(config.clients.members, ListConfig):
+    members = config.clients.members
+    whole_ones = isinstance(members, ListConfig) and all(
+        isinstance(member, DictConfig) and set(member) == {"name", "base", "modular"}
+        for member in members
+    )
+    if not whole_ones:
         raise ConfigError(
-            f"clients.members must be a list of {{name, base, modular}}, got "
-            f"{config.clients.members}; see conf/clients/paper.yaml"
+            f"clients.members must be a list of {{name, base, modular}}, got {members}; see "
+            "conf/clients/paper.yaml"
         )
     device, remark = available_device(config.runtime.device)
     if remark:
         print(remark)
     optimizers = Optimizers(make(config.optimizer.base), make(config.optimizer.modular))
-    members = [
-        Member(member.name, partial(make, member.base), partial(make, member.modular))
-        for member in config.clients.members
-    ]
     return build(
         partition=make(config.partition),
         method=make(config.method),
         codec=make(config.codec),
-        members=members,
+        members=[
+            Member(member.name, partial(make, member.base), partial(make, member.modular))
+            for member in members
+        ],
         count=config.clients.count,
         training=Training(optimizers, config.batch_size, config.seed, device),
         fusion_dim=config.fusion.dim,
@@ -144,7 +168,8 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     """Build the federation and run it, from its checkpoint if there is one."""
-    from ifl.runner import Schedule, run  # seconds to import: not needed for what is finished
+    from ifl.runner import run  # seconds to import: not needed for what is finished
+    from ifl.schedule import Schedule
 
     schedule = Schedule(
         config.rounds,
@@ -204,21 +229,24 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(config: DictConfig) -> None:
     """Run one configuration and note its outcome in the journal."""
-    hydra_config, threads = HydraConfig.get(), str(config.runtime.threads)
+    hydra_config = HydraConfig.get()
     journal = Journal(Path(os.environ[JOURNAL]))
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
     journal.note(number, None)
-    os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
     overrides = list(hydra_config.overrides.task)
+    quiet = config.runtime.quiet is True
     try:
-        with redirect_stdout(io.StringIO() if config.runtime.quiet else sys.stdout):
+        check_runtime(config)
+        threads = str(config.runtime.threads)
+        os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
+        with redirect_stdout(io.StringIO() if quiet else sys.stdout):
             outcome = execute(config, Path(hydra_config.runtime.output_dir))
     except BusyError as error:
         outcome = {"busy": str(error)}
     except (IFLError, OSError, OmegaConfBaseException) as error:
-        if not config.runtime.quiet:
+        if not quiet:
             print(f"Error: {error}", file=sys.stderr)
-        outcome = {"error": str(error), "overrides": overrides, "said": not config.runtime.quiet}
+        outcome = {"error": str(error), "overrides": overrides, "said": not quiet}
     except Exception as error:  # a defect: shown where it happened, maybe on another machine
         traceback.print_exc()
         journal.note(number, {"error": repr(error), "overrides": overrides})
@@ -232,8 +260,10 @@ def main() -> int:
     os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
     try:
         job()
-    except (CompactHydraException, OmegaConfBaseException, OSError, IFLError) as error:
-        print(f"Error: {_explained(error)}", file=sys.stderr)
+    except (CompactHydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
+        from explanations import explained
+
+        print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         anew = " without fresh=true" * ("fresh=true" in sys.argv)
@@ -243,17 +273,6 @@ def main() -> int:
         outcomes = Journal(Path(os.environ[JOURNAL])).remove()
         print(summary(outcomes), end="")
     return 1 if any("error" in outcome for outcome in outcomes) else 0
-
-
-def _explained(error: Exception) -> str:
-    """Return an error's sentence; of a launcher that is not installed, how to get it."""
-    for launcher, package in {"submitit_slurm": "submitit", "joblib": "joblib"}.items():
-        if f"'hydra/launcher/{launcher}'" in str(error):
-            return (
-                "this launcher is a plugin of Hydra's that is not installed: "
-                f"pip install hydra-{package}-launcher"
-            )
-    return str(error)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from run import CONF
 
+from ifl.checks import positive
+from ifl.errors import IFLError
+
 COLUMNS = {"seconds": "seconds per round", "peak_mb": "peak memory (MB)"}
 
 
@@ -67,17 +70,34 @@ def draw(table: pd.DataFrame, data: str) -> Figure:
     return figure
 
 
-def main() -> None:
-    """Measure every N, print the table, draw it."""
+def main() -> int:
+    """Measure every N, print the table, draw it; return the exit code."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--clients", type=int, nargs="+", default=[4, 8, 16, 32, 64, 128, 256])
-    parser.add_argument("--data", default="kmnist10k", help="N times 16 images at least")
+    known = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
+    parser.add_argument("--clients", type=positive, nargs="+", default=[4, 8, 16, 32, 64, 128, 256])
+    parser.add_argument(
+        "--data", choices=known, default="kmnist10k", help="N times 16 images at least"
+    )
     parser.add_argument("--out", type=Path, default=Path("outputs/reference/scale"))
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
     options = parser.parse_args()
-    if options.one:
-        print(json.dumps(one(options.data, options.clients[0])))
-        return
+    try:
+        if options.one:
+            print(json.dumps(one(options.data, options.clients[0])))
+        else:
+            measure(options)
+    except (IFLError, OSError) as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        print(error.stderr, end="", file=sys.stderr)
+        return 1
+    return 0
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure every N in a process of its own; print, write and draw the table."""
+    options.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for clients in options.clients:
         command = [sys.executable, __file__, "--one", "--data", options.data, "--clients"]
@@ -85,7 +105,6 @@ def main() -> None:
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print("  ".join(f"{name} {value:.4g}" for name, value in rows[-1].items()), flush=True)
     table = pd.DataFrame(rows)
-    options.out.mkdir(parents=True, exist_ok=True)
     table.round(4).to_csv(options.out / "scale.csv", index=False)
     draw(table, options.data).savefig(options.out / "scale.png", dpi=150)
     for column, label in COLUMNS.items():
@@ -93,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

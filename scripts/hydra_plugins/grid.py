@@ -23,6 +23,7 @@ from ifl.errors import ConfigError, LauncherError
 from ifl.journal import JOURNAL, Journal
 from ifl.recipe import finished, recipe
 from ifl.report import GridProgress
+from ifl.settings import check_place
 
 POLL_SECONDS = 0.5
 
@@ -64,10 +65,11 @@ class GridSweeper(BasicSweeper):
         """Run the grid that the arguments span.
 
         Raises:
-            ConfigError: the launcher cannot be used on this machine.
+            ConfigError: the launcher cannot be used on this machine, or outputs is no place.
             LauncherError: it refused a run, or lost one.
         """
         assert self.launcher is not None
+        check_place(self.settings)
         slurm = self.settings.hydra.runtime.choices["hydra/launcher"] == "submitit_slurm"
         if slurm and shutil.which("sbatch") is None:
             raise ConfigError(
@@ -82,9 +84,12 @@ class GridSweeper(BasicSweeper):
         with self.watched(found, len(jobs)):
             try:
                 results = self.launcher.launch(missing, initial_job_idx=0) if missing else []
-            except RuntimeError as error:  # the launcher's own; what runs raise is in the results
+            except (
+                RuntimeError,
+                ValueError,
+            ) as error:  # its own; what runs raise is in the results
                 raise LauncherError(
-                    f"{' '.join(str(error).split())}\nThe same command does what is missing, "
+                    f"{' '.join(str(error).split())}; the same command does what is missing, "
                     "once what still runs has ended"
                 ) from error
         for result in results:

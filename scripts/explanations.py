@@ -1,0 +1,82 @@
+"""What an error that ends the command means: one sentence, where Hydra prints a paragraph."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+
+from ifl.errors import IFLError
+from ifl.results import flatten
+
+LAUNCHERS = {"submitit_slurm": "submitit", "joblib": "joblib"}
+PLAINER = {  # how Hydra's first line begins: what is said instead
+    r"Ambiguous value for argument '(.+)'": r"\1 has several values: with -m they are run in turn, "
+    "in brackets they are one list",
+    r"Could not append to config\. An item is already at '(.+)'\.": r"+\1 would add what is there "
+    "already; leave out the +",
+    r"Multiple values for (\S+)\..*": r"\1 is chosen twice; \1=option without a + replaces it",
+    r"Config group override must be a string or a list\. Got NoneType": "a group needs an option, "
+    "not null; --help lists them",
+    r"Error merging override (.+)": r"\1 does not fit the configuration; --cfg job shows it",
+    r"\w+ raised while resolving interpolation: (.+)": r"\1",
+    r"Interpolation key '(.+)' not found": r"${\1} refers to a key that is not in the "
+    "configuration; --cfg job shows those that are",
+}
+
+
+def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
+    """Return the sentence.
+
+    Args:
+        conf: the folder of the configuration.
+        typed: the arguments of the command.
+    """
+    if isinstance(error, IFLError):
+        return str(error)
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override} cannot be read as key=value; put what holds brackets or spaces in "
+            "quotes, such as 'data.shape=[1,28,28]'"
+        )
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return _no_option(group, option, error.options)
+    if isinstance(error, OSError) and error.strerror:
+        return (
+            f"{error.filename or 'outputs'} cannot be written ({error.strerror}); make room or "
+            "choose another folder with outputs=..."
+        )
+    line = str(error).strip().partition("\n")[0]
+    if unknown := re.match(r"Could not override '(.+)'", line):
+        return _no_key(unknown[1], conf, typed)
+    for hydras, ours in PLAINER.items():
+        if re.fullmatch(hydras, line):
+            return re.sub(hydras, ours, line)
+    return line
+
+
+def _no_option(group: str, option: str, options: Sequence[str]) -> str:
+    if group == "hydra/launcher" and option in LAUNCHERS:
+        return (
+            "this launcher is a plugin of Hydra's that is not installed: "
+            f"pip install hydra-{LAUNCHERS[option]}-launcher"
+        )
+    return f"{group}={option} is not there; choose one of {', '.join(options)}"
+
+
+def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
+    """Say that there is no such key, and which are like it among those that are chosen."""
+    choices = [a for a in typed if (conf / a.replace("=", "/")).with_suffix(".yaml").is_file()]
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = OmegaConf.to_container(compose("config", choices))
+    groups = [path.name for path in conf.iterdir() if path.is_dir()]
+    keys = [*groups, *flatten(config)]
+    last = key.rpartition(".")[2]
+    alike = [k for k in keys if k.rpartition(".")[2] == last]
+    alike = alike or difflib.get_close_matches(key, keys, cutoff=0.7)
+    hint = f"did you mean {' or '.join(alike)}?" if alike else "--cfg job shows those that are"
+    return f"{key} is not in the configuration; {hint}"

@@ -1,0 +1,227 @@
+"""Wrong command lines as a user would type them: each is one sentence, and nothing is trained."""
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import bench
+import plot
+import pytest
+import run
+import scale
+from conftest import CONF
+
+RUN = {
+    # typos in groups, options and keys
+    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl, local",
+    "launcher=lokal": "launcher=lokal is not there; choose one of basic, local, slurm",
+    "local=tau3": "local=tau3 is not there; choose one of tau1, tau10",
+    "methd=ifl": "methd is not in the configuration; did you mean method?",
+    "tau=5": "tau is not in the configuration; did you mean local.tau or method.tau?",
+    "optimizer.momentum=0.5": "did you mean optimizer.base.momentum or optimizer.modular.momentum?",
+    "stop.uplnk_mb=8": "stop.uplnk_mb is not in the configuration; did you mean stop.uplink_mb?",
+    "partition=dirichlet partition.min_sample=3": "did you mean partition.min_samples",
+    "qwxyz=1": "qwxyz is not in the configuration; --cfg job shows those that are",
+    "+tau=5": "tau is a key that nothing reads",
+    "+stop.hours=3": "stop.hours is a key that nothing reads",
+    "+local.lr=3": "local.lr is a key that nothing reads",
+    "+method.lr=3": "got an unexpected keyword argument 'lr'",
+    "+seed=3": "+seed would add what is there already; leave out the +",
+    "+method=fl": "method is chosen twice; method=option without a + replaces it",
+    "method=null": "a group needs an option, not null",
+    "~method": "method is needed by every run",
+    "~rounds": "rounds is needed by every run",
+    # what Hydra cannot read
+    "seed==": "seed== cannot be read as key=value",
+    "seed": "seed cannot be read as key=value",
+    "data.shape=[1,28": "data.shape=[1,28 cannot be read as key=value; put what holds brackets",
+    "seed=1,2": "seed=1,2 has several values: with -m they are run in turn",
+    "'rounds=${round}'": "${round} refers to a key that is not in the configuration",
+    "clients.members.9.name=x": "clients.members.9.name=x does not fit the configuration",
+    # numbers
+    "seed=abc": "seed must be a whole number >= 0, got abc",
+    "seed=-1": "seed must be a whole number >= 0, got -1",
+    "seed=null": "seed must be a whole number >= 0, got null",
+    "seed=[1,2]": "seed must be a whole number >= 0, got [1, 2]",
+    "rounds=0": "rounds must be a whole number >= 1, got 0",
+    "rounds=2.5": "rounds must be a whole number >= 1, got 2.5",
+    "rounds=true": "rounds must be a whole number >= 1, got true",
+    "eval_every=0": "eval_every must be a whole number >= 1, got 0",
+    "checkpoint_every=-5": "checkpoint_every must be a whole number >= 1, got -5",
+    "batch_size=0": "batch_size must be a whole number >= 1, got 0",
+    "batch_size=nan": "batch_size must be a whole number >= 1, got nan",
+    "local.tau=0": "local.tau must be a whole number >= 1, got 0",
+    "local.tau=1.5": "local.tau must be a whole number >= 1, got 1.5",
+    "fusion.dim=wide": "fusion.dim must be a whole number >= 1, got wide",
+    "clients.count=0": "clients.count must be a whole number >= 1, got 0",
+    "clients.count=4.0": "clients.count must be a whole number >= 1, got 4.0",
+    "runtime.threads=0": "runtime.threads must be a whole number >= 1, got 0",
+    "runtime.workers=many": "runtime.workers must be a whole number >= 1, got many",
+    "launcher=local runtime.workers=many": "runtime.workers must be a whole number >= 1, got many",
+    "launcher=local runtime.threads=0": "runtime.threads must be a whole number >= 1, got 0",
+    "launcher=local hydra.launcher.n_jobs=0": "n_jobs == 0 in Parallel has no meaning",
+    "stop.uplink_mb=-1": "stop.uplink_mb must be a number > 0, got -1; null means no such limit",
+    "stop.uplink_mb=inf": "stop.uplink_mb must be a number > 0, got inf",
+    "stop.seconds=nan": "stop.seconds must be a number > 0, got nan",
+    "stop.seconds=1h": "stop.seconds must be a number > 0, got 1h",
+    "stop.accuracy=90": "stop.accuracy is a fraction and must be <= 1, got 90; write 0.9 for 90 %",
+    "partition.alpha=-1": "partition.alpha must be > 0",
+    "partition=dirichlet partition.alpha=-1": "partition.alpha must be a number > 0, got -1",
+    "partition=dirichlet partition.alpha=nan": "partition.alpha must be a number > 0, got nan",
+    "partition=dirichlet partition.min_samples=no": "min_samples must be a whole number >= 0",
+    "partition=dirichlet partition.max_redraws=0": "max_redraws must be a whole number >= 1, got 0",
+    "partition=classes partition.per_client=0": "per_client must be a whole number >= 1, got 0",
+    # switches and names
+    "fresh=maybe": "fresh must be true or false, got maybe",
+    "runtime.quiet=2": "runtime.quiet must be true or false, got 2",
+    "stop.uplink_mb=1 stop.per_client=all": "stop.per_client must be true or false, got all",
+    "method=fsl method.sync_base=1": "method.sync_base must be true or false, got 1",
+    "method=fsl method.server=two": "method.server must be one of shared, per_client, got two",
+    "method.stage2=both": "method.stage2 must be one of pooled, per_client, got both",
+    "method.upload_batch=null": "method.upload_batch must be one of fresh, last, got null",
+    "runtime.device=gpu": "runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., got gpu",
+    "study=null": "study must be text that is not empty, got null",
+    "outputs=": "outputs must be text that is not empty, got ''",
+    "-m outputs=": "outputs must be text that is not empty, got ''",
+    "stop=3": "stop must have the settings accuracy, per_client, seconds, uplink_mb, got 3",
+    # optimisers
+    "optimizer.lr=-1": "optimizer.base refuses its settings (Invalid learning rate: -1)",
+    "optimizer.lr=0": "optimizer.base.lr must be a number > 0, got 0",
+    "optimizer.modular.lr=fast": "optimizer.modular refuses its settings",
+    "optimizer.lr=nan": "optimizer.base.lr must be a finite number, got nan",
+    "optimizer.base.momentum=1.5": "optimizer.base.momentum must be at least 0 and below 1, got",
+    "optimizer=adam +optimizer.base.betas=[0.9,2]": "refuses its settings (Invalid beta parameter",
+    "optimizer.base._target_=torch.optim.LBFGS": "optimizer.base refuses its settings",
+    "optimizer.base._target_=torch.optim.Adamm": "Error locating target 'torch.optim.Adamm'",
+    "optimizer.modular=null": "optimizer.modular refuses its settings",
+    # clients
+    "clients.members=3": "clients.members must be a list of {name, base, modular}, got 3",
+    "clients.members=[]": "the number of clients.members must be a whole number >= 1, got 0",
+    "~clients.members.0.base": "clients.members must be a list of {name, base, modular}, got",
+    "clients.members.0.base._target_=foo.Bar": "Error locating target 'foo.Bar'",
+    "clients.members.1.base.widths=[0]": "client 1 (fully connected): widths must hold whole",
+    "clients.members.1.base.widths=64": "widths must be a list such as [64, 32], got 64",
+    "clients.members.0.base.channels=[8,8,8,8,8]": "leave no pixel of a 28 x 28 image",
+    "clients=vit clients.members.0.base.heads=3": "hidden must be a multiple of heads",
+    "clients=vit clients.members.0.base.patch=5": "choose a patch that divides the side",
+    # data
+    "data=kmnist data.root=nonexistent/there": "KMNIST is not whole in data.root=nonexistent/there",
+    "data=kmnist10k": "t10k-images-idx3-ubyte.gz was looked for in nowhere/KMNIST/raw",
+    "data=mnist data.dataset=MNISTT": "data.dataset=MNISTT is not in torchvision.datasets",
+    "data.classes=5": "data.classes=5 allows 0 to 4; correct data.classes",
+    "data.classes=ten": "data.classes must be a whole number >= 2, got ten",
+    "data.shape=28": "data.shape must be a list such as [64, 32], got 28",
+    "data.shape=[28,28]": "data.shape must be channels, height and width, got [28, 28]",
+    "data.shape=[3,28,28]": "data.shape=[3, 28, 28]; it needs one label per image",
+    "data.name=null": "data.name must be text that is not empty, got null",
+    # choices that contradict each other
+    "rounds=null": "rounds=null needs another end: set stop.uplink_mb, or stop.seconds",
+    "stop.per_client=true": "stop.per_client=true says how to count stop.uplink_mb; set that too",
+    "partition.alpha=0.3": "partition.alpha must be > 0 and goes with partition=dirichlet, got 0.3",
+    "partition=classes partition.per_client=11": "it must be between 3 and 10",
+    "batch_size=400": "batch_size must not exceed the smallest shard, got 400",
+    "clients.count=2000": "clients.count must be between 1 and the 1438 training samples, got 2000",
+    "partition=dirichlet clients.count=60": "gave some client fewer than min_samples=32",
+    "clients.members.0.base.fusion_dim=100": "expected (2, 432) torch.float32; its last layer",
+    "method=fl clients=paper": "use clients=cnn_homogeneous or clients=mlp_homogeneous",
+    "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",
+    "method=centralized method.architecture=4": "must name a client from 0 to 3, got 4",
+    # places
+    "outputs=/dev/null": "/dev/null",
+    "outputs=/proc/runs": "/proc/runs",
+}
+
+
+def typed_in(
+    main: Callable[[], int], monkeypatch: pytest.MonkeyPatch, program: str, line: str
+) -> int | str | None:
+    monkeypatch.setattr(sys, "argv", [program, *shlex.split(line)])
+    try:
+        return main()
+    except SystemExit as end:  # argparse's own
+        return end.code
+
+
+@pytest.mark.parametrize("line", RUN)
+def test_a_wrong_run_is_one_sentence_and_exit_code_1(
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IFL_DATA", "nowhere")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("MKL_NUM_THREADS", "1")
+    where = "" if "outputs=" in line else f"outputs={tmp_path} "
+    assert typed_in(run.main, monkeypatch, "run.py", f"{where}{line}") == 1
+    said, complained = capsys.readouterr()
+    (sentence,) = complained.splitlines()
+    assert sentence.startswith("Error: ")
+    assert RUN[line] in sentence
+    assert "Traceback" not in said
+    assert "Ended" not in said
+    assert not list(tmp_path.rglob("*.csv"))
+    assert not list(tmp_path.rglob("run.json"))
+
+
+SCRIPTS = {
+    "plot.py nowhere": "Error: nowhere is no folder; name one that holds runs, such as outputs",
+    "plot.py EMPTY": "(no run.json); make one with scripts/run.py",
+    "plot.py": "the following arguments are required: folder",
+    "plot.py outputs --form pdf": "unrecognized arguments: --form pdf",
+    "bench.py --blocks 0": "argument --blocks: must be a whole number >= 1, got 0",
+    "bench.py --blocks few": "argument --blocks: must be a whole number >= 1, got few",
+    "bench.py --only W3": "argument --only: invalid choice: 'W3'",
+    "bench.py --data cifar": "argument --data: invalid choice: 'cifar'",
+    "bench.py --data kmnist10k": "Error: t10k-images-idx3-ubyte.gz was looked for in nowhere",
+    "bench.py --grid 15": "--grid must be a multiple of 10, got 15",
+    "bench.py --json EMPTY": "--json must name a file in a folder that is there, got",
+    "bench.py --json nowhere/figures.json": "got nowhere/figures.json",
+    "scale.py --clients 0": "argument --clients: must be a whole number >= 1, got 0",
+    "scale.py --clients 4 --data cifar": "argument --data: invalid choice: 'cifar'",
+    "scale.py --clients 4 --out /dev/null/x": "Error: [Errno 20] Not a directory: '/dev/null/x'",
+    "scale.py --one --clients 999 --data digits": "Error: batch_size must not exceed the smallest",
+}
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_a_wrong_use_of_another_script_is_one_sentence(
+    line: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("IFL_DATA", "nowhere")
+    program, _, arguments = line.replace("EMPTY", str(tmp_path)).partition(" ")
+    main = {"plot.py": plot.main, "bench.py": bench.main, "scale.py": scale.main}[program]
+    code = typed_in(main, monkeypatch, program, arguments)
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert SCRIPTS[line] in sentence
+    assert code == (1 if sentence.startswith("Error: ") else 2)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence", "code"),
+    [
+        ("run.py tau=5", "Error: tau is not in the configuration; did you mean local.tau", 1),
+        ("run.py rounds=0", "Error: rounds must be a whole number >= 1, got 0", 1),
+        ("run.py --sweep", "run.py: error: unrecognized arguments: --sweep", 2),
+        ("plot.py nowhere", "Error: nowhere is no folder", 1),
+    ],
+)
+def test_so_it_is_in_a_process_of_its_own(
+    line: str, sentence: str, code: int, tmp_path: Path
+) -> None:
+    program, *arguments = line.split()
+    command = [sys.executable, str(CONF.parent / "scripts" / program), *arguments]
+    ended = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
+    )
+    assert ended.returncode == code
+    assert ended.stderr.splitlines()[-1].startswith(sentence)
+    assert "Traceback" not in ended.stderr + ended.stdout
+    assert not list(tmp_path.rglob("*.csv"))
