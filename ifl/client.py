@@ -154,10 +154,7 @@ class Client:
             optimizers: those that step; both blocks' if none is named.
 
         Returns:
-            The loss before the step, a scalar without graph.
-
-        Raises:
-            DivergenceError: it is not finite; nothing has moved.
+            The loss before the step, a scalar without graph; ``watch`` keeps an eye on it.
         """
         loss = cross_entropy(self.model(x), y)
         return self.watch.descend(loss, *(optimizers or self._both))

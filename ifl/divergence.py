@@ -1,7 +1,6 @@
 """Ends a run at the first training loss that is not finite, and says what was before it."""
 
-import math
-
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -10,7 +9,9 @@ from ifl.learner import descend
 
 
 class Watch:
-    """Takes a party's training steps.
+    """Takes a party's training steps, and looks at their losses where the party communicates.
+
+    Not at every step: to read a loss is to wait for the device.
 
     Args:
         party: how messages call it, such as "client 2 (conv_base)".
@@ -18,23 +19,39 @@ class Watch:
 
     def __init__(self, party: str) -> None:
         self.party = party
-        self._step, self._last = 0, "and none was before it since the run began or went on"
+        self._unseen: list[Tensor] = []
+        self._seen, self._last = 0, "and none was before it since the run began or went on"
 
     def begin_round(self) -> None:
         """Count the steps from 1 again."""
-        self._step = 0
+        self._seen, self._unseen = 0, []
 
     def descend(self, loss: Tensor, *optimizers: Optimizer) -> Tensor:
-        """Take one step of each optimiser down a scalar loss; return its value without graph.
+        """Take one step of each optimiser down a scalar loss; return its value without graph."""
+        value = descend(loss, *optimizers)
+        self._unseen.append(value)
+        return value
+
+    def check(self) -> None:
+        """Look at the losses since the last look.
 
         Raises:
-            DivergenceError: it is not finite, and no step is taken; names party and step.
+            DivergenceError: one is not finite; names party, step and the last finite loss.
         """
-        self._step += 1
-        value = loss.item()
-        if not math.isfinite(value):
+        if not self._unseen:
+            return
+        values, self._unseen = torch.stack(self._unseen), []
+        finite = values.isfinite()
+        if not finite.all():
+            bad = int((~finite).int().argmax())
+            if bad:
+                self._note(values[bad - 1])
             raise DivergenceError(
-                f"the training loss of {self.party} is {value} in step {self._step}, {self._last}"
+                f"the training loss of {self.party} is {float(values[bad])} in step "
+                f"{self._seen + bad + 1}, {self._last}"
             )
-        self._last = f"the last finite one was {value:.4g} in the step before"
-        return descend(loss, *optimizers)
+        self._seen += len(values)
+        self._note(values[-1])
+
+    def _note(self, loss: Tensor) -> None:
+        self._last = f"the last finite one was {float(loss):.4g} in the step before"

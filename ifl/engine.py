@@ -61,6 +61,7 @@ class Engine:
         while talks:
             outbox: dict[int, Message] = {}
             for client, said in self._turns(talks, inbox, number, turn):
+                client.watch.check()
                 if isinstance(said, Message):
                     outbox[client.number] = said
                 else:

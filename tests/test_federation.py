@@ -3,7 +3,7 @@ from functools import partial
 
 import pytest
 import torch
-from conftest import SMALL, TINY, WIDE, Build, clients, equal, parameters
+from conftest import SMALL, TINY, WIDE, Build, clients
 from torch import nn
 
 from ifl.client import Client
@@ -82,7 +82,6 @@ def test_divergence_names_method_round_party_step_and_the_last_finite_loss(
 ) -> None:
     federation = tiny(method, SMALL)
     federation.engine.round(1)
-    before = parameters(clients(federation)[1].model)
     with torch.no_grad():
         _first(clients(federation)[1]).fill_(float("nan"))
     with pytest.raises(DivergenceError) as error:
@@ -94,7 +93,6 @@ def test_divergence_names_method_round_party_step_and_the_last_finite_loss(
         "lower optimizer.lr, or choose another optimizer",
         str(error.value),
     )
-    assert equal(before[1:], parameters(clients(federation)[1].model)[1:])  # no step was taken
 
 
 def test_centralized_divergence_is_the_servers(tiny: Build) -> None:

@@ -84,7 +84,9 @@ class CentralizedServer:
         """Train tau steps on the whole network; return the losses (tau,)."""
         assert self.learner is not None
         self.learner.watch.begin_round()
-        return torch.stack([self.learner.step(x, y) for x, y in self.learner.batches(self.tau)])
+        losses = [self.learner.step(x, y) for x, y in self.learner.batches(self.tau)]
+        self.learner.watch.check()
+        return torch.stack(losses)
 
     def state(self) -> State:
         """Return the learner's state, without the data: its clients still have that."""

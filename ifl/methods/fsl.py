@@ -93,7 +93,10 @@ class FSLServer:
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Return each client's gradient of z, or the average of the base blocks sent."""
         if all("z" in upload for upload in uploads.values()):
-            return {k: self._learn(k, upload) for k, upload in sorted(uploads.items())}
+            replies = {k: self._learn(k, upload) for k, upload in sorted(uploads.items())}
+            for watch in self.watches.values():
+                watch.check()
+            return replies
         return dict.fromkeys(uploads, average(uploads))
 
     def _learn(self, client: int, upload: Message) -> Message:
