@@ -42,9 +42,9 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             f"{error.override} cannot be read as key=value; put what holds brackets or spaces in "
             "quotes, such as 'data.shape=[1,28,28]'"
         )
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return _no_option(group, option, error.options)
+        return _no_option(group, option, error.options or [])
     if isinstance(error, OSError) and error.strerror:
         return (
             f"{error.filename or 'outputs'} cannot be written ({error.strerror}); make room or "
@@ -65,7 +65,8 @@ def _no_option(group: str, option: str, options: Sequence[str]) -> str:
             "this launcher is a plugin of Hydra's that is not installed: "
             f"pip install hydra-{LAUNCHERS[option]}-launcher"
         )
-    return f"{group}={option} is not there; choose one of {', '.join(options)}"
+    way_out = f"choose one of {', '.join(options)}" if options else "--help lists the groups"
+    return f"{group}={option} is not there; {way_out}"
 
 
 def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import redirect_stdout
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,6 @@ def run_name(*, _root_: DictConfig) -> str:
     return f"{readable}-seed{config['seed']}-{fingerprint(config)}"
 
 
-@cache
 def known_keys() -> dict[str, set[str]]:
     """Return the keys of the configuration by section, the empty name for the whole."""
     base = OmegaConf.load(CONF / "config.yaml")
