@@ -3,11 +3,13 @@
 Source: McMahan et al. 2017, algorithm 1 (FederatedAveraging), the server's last line.
 """
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from ifl.forms import Expected, Form, floats
+from ifl.learner import State, learner_state, load_learner
 from ifl.message import Message
 
 PARAMS = "params"
@@ -20,10 +22,11 @@ def state(module: nn.Module) -> list[Tensor]:
 
 def pack(module: nn.Module, samples: int) -> Message:
     """Return a message of the module's state and the number of samples behind it (int64)."""
-    return Message(
-        samples=torch.tensor(samples),
-        **{f"{PARAMS}.{i}": tensor for i, tensor in enumerate(state(module))},
-    )
+    return Message(samples=torch.tensor(samples), **_named(module))
+
+
+def _named(module: nn.Module) -> dict[str, Tensor]:
+    return {f"{PARAMS}.{i}": tensor for i, tensor in enumerate(state(module))}
 
 
 def average(uploads: Mapping[int, Message]) -> Message:
@@ -64,3 +67,42 @@ def averaged(module: nn.Module, samples: int) -> Generator[Message, Message | No
     reply = yield pack(module, samples)
     assert reply is not None
     unpack(module, reply)
+
+
+class Averaging:
+    """The server's part in it: keeps the newest average, and knows which clients hold that.
+
+    Args:
+        module: holds the newest average; now, what the clients named in ``samples`` start from.
+        samples: of each client, as told before the start.
+    """
+
+    def __init__(self, module: nn.Module, samples: Mapping[int, int]) -> None:
+        self.module = module
+        self.holders = set(samples)
+        count = Expected((), torch.int64, 1, sum(samples.values()) + 1)
+        shapes = {name: floats(*tensor.shape) for name, tensor in _named(module).items()}
+        self.form: Form = {"samples": count, **shapes}
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return the newest average for those of the clients that lack it; all go on to train."""
+        newest = Message(**_named(self.module))
+        lacking = [k for k in clients if k not in self.holders]
+        self.holders.difference_update(clients)
+        return dict.fromkeys(lacking, newest)
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Average the uploads and return the average to their senders, who alone hold it now."""
+        newest = average(uploads)
+        unpack(self.module, newest)
+        self.holders = set(uploads)
+        return dict.fromkeys(uploads, newest)
+
+    def state(self) -> State:
+        """Return the average and who holds it."""
+        return {"newest": learner_state(self.module), "holders": sorted(self.holders)}
+
+    def load_state(self, state: State) -> None:
+        """Go on from such a state."""
+        load_learner(state["newest"], self.module)
+        self.holders = set(state["holders"])

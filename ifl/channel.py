@@ -4,6 +4,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ifl.codecs import Codec
+from ifl.errors import MessageError
+from ifl.forms import Form
 from ifl.message import Message, decode, encode, sizes
 
 UPLINK, DOWNLINK = "up", "down"
@@ -32,35 +34,67 @@ class Ledger:
 class Channel:
     """Carries messages between the clients and the server and keeps the ledger.
 
-    A message sent to several clients (the same object) is serialised and parsed once
-    and counted once per receiver: unicast.
+    Args:
+        agreed: what the symbols of forms stand for, beside classes.
     """
 
-    def __init__(self, codec: Codec, classes: int, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        classes: int,
+        device: str = "cpu",
+        agreed: Mapping[str, int] | None = None,
+    ) -> None:
         self.codec = codec
         self.classes = classes
         self.device = device
+        self.agreed = {**(agreed or {}), "classes": classes}
         self.ledger = Ledger()
 
-    def up(self, messages: Mapping[int, Message]) -> dict[int, Message]:
-        """Carry each client's message to the server; return what arrives, by client."""
-        return self._carry(UPLINK, messages)
+    def up(
+        self, messages: Mapping[int, Message], forms: Mapping[int, Form]
+    ) -> tuple[dict[int, Message], dict[int, MessageError]]:
+        """Carry each client's message to the server.
+
+        Args:
+            forms: what is expected of each client; of one not named, nothing.
+
+        Returns:
+            What arrives, and why the rest is refused, by client. Both are counted; what is no
+            message at all counts as header.
+        """
+        arrived: dict[int, Message] = {}
+        refused: dict[int, MessageError] = {}
+        for client, message in messages.items():
+            payload = encode(message, self.codec, self.classes)
+            counts = {"header": len(payload)}
+            try:
+                counts = sizes(payload)
+                if client not in forms:
+                    raise MessageError("it is one upload too many")
+                decoded = decode(payload, self.codec, forms[client], self.agreed)
+                arrived[client] = self._placed(decoded)
+            except MessageError as error:
+                refused[client] = error
+            self.ledger.add(UPLINK, client, counts)
+        return arrived, refused
 
     def down(self, messages: Mapping[int, Message]) -> dict[int, Message]:
-        """Carry the server's messages to the clients named; return what arrives, by client."""
-        return self._carry(DOWNLINK, messages)
+        """Carry the server's messages to the clients named; return what arrives, by client.
 
-    def _carry(self, direction: str, messages: Mapping[int, Message]) -> dict[int, Message]:
+        A message sent to several clients (the same object) is serialised and parsed once
+        and counted once per receiver: unicast.
+        """
         arrived: dict[int, Message] = {}
         carried: dict[int, tuple[Mapping[str, int], Message]] = {}
         for client, message in messages.items():
             if id(message) not in carried:
                 payload = encode(message, self.codec, self.classes)
-                carried[id(message)] = sizes(payload), self._deliver(payload)
+                received = self._placed(decode(payload, self.codec))
+                carried[id(message)] = sizes(payload), received
             counts, arrived[client] = carried[id(message)]
-            self.ledger.add(direction, client, counts)
+            self.ledger.add(DOWNLINK, client, counts)
         return arrived
 
-    def _deliver(self, payload: bytes) -> Message:
-        message = decode(payload, self.codec)
+    def _placed(self, message: Message) -> Message:
         return Message(**{name: t.to(self.device) for name, t in message.tensors.items()})

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -119,7 +120,6 @@ class Client:
         # channels last: the same numbers, in the order that convolutions read them fastest
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
         self.draws = draws(self.model, Shard(shard.x[:2], shard.y[:2]).inputs())
-        self.shard = shard
         self.training = training
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
@@ -127,9 +127,15 @@ class Client:
         self._both = [
             optimizer for block, optimizer in blocks if any(True for _ in block.parameters())
         ]
-        self._x = shard.inputs().to(training.device)
-        self._y = shard.y.to(training.device)
         self._shuffle = rng(training.seed, "client", number, "batches")
+        self.memory: dict[str, Any] = {}  # what a method's client half keeps between rounds
+        self.hold(shard)
+
+    def hold(self, shard: Shard) -> None:
+        """Draw mini-batches from this shard from now on."""
+        self.shard = shard
+        self._x = shard.inputs().to(self.training.device)
+        self._y = shard.y.to(self.training.device)
         self._order = torch.empty(0, dtype=torch.int64)
 
     def batch(self) -> tuple[Tensor, Tensor]:
@@ -165,6 +171,7 @@ class Client:
             "learner": learner_state(self.model, self.base_optimizer, self.modular_optimizer),
             "shuffle": self._shuffle.get_state(),
             "order": self._order,
+            "memory": self.memory,
         }
 
     def load_state(self, state: State) -> None:
@@ -176,3 +183,4 @@ class Client:
         load_learner(state["learner"], self.model, self.base_optimizer, self.modular_optimizer)
         self._shuffle.set_state(state["shuffle"])
         self._order = state["order"].to(self._x.device)
+        self.memory = dict(state["memory"])

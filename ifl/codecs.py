@@ -19,7 +19,11 @@ class Codec(Protocol):
         """Return the parts of a floating-point tensor of any shape."""
 
     def decode(self, parts: Mapping[str, Tensor]) -> Tensor:
-        """Return the float32 tensor that ``parts`` stand for."""
+        """Return the float32 tensor that ``parts`` stand for.
+
+        They may come from anybody: whatever it raises at parts that ``encode`` never makes is
+        told as a MessageError, and it allocates nothing for a size that is only declared.
+        """
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ class Watch:
     def __init__(self, party: str) -> None:
         self.party = party
         self._unseen: list[Tensor] = []
-        self._seen, self._last = 0, "and none was before it since the run began or went on"
+        self._seen, self.last = 0, ""  # the second: what to say of the last finite loss, if any
 
     def begin_round(self) -> None:
         """Count the steps from 1 again."""
@@ -48,10 +48,10 @@ class Watch:
                 self._note(values[bad - 1])
             raise DivergenceError(
                 f"the training loss of {self.party} is {float(values[bad])} in step "
-                f"{self._seen + bad + 1}, {self._last}"
+                f"{self._seen + bad + 1}{self.last or ', its first since the run began or went on'}"
             )
         self._seen += len(values)
         self._note(values[-1])
 
     def _note(self, loss: Tensor) -> None:
-        self._last = f"the last finite one was {float(loss):.4g} in the step before"
+        self.last = f", the last finite loss was {float(loss):.4g}"

@@ -2,19 +2,30 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ifl.channel import Channel
 from ifl.client import Client
-from ifl.errors import DivergenceError
+from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions, compose
 from ifl.learner import State
 from ifl.message import Message
 from ifl.methods import Conversation, Method, Server
+from ifl.participation import Participation
+from ifl.reception import Reception
 from ifl.runtime import Workers
 from ifl.seeding import global_stream
+
+
+class Outcome(NamedTuple):
+    """What became of a round."""
+
+    train_loss: float | None  # mean of all training losses; None if there are none
+    clients: int  # that took part to the end
+    refused: int  # uploads
 
 
 class Engine:
@@ -22,6 +33,9 @@ class Engine:
 
     Args:
         workers: do the clients' turns between two exchanges, several at a time.
+        participation: who takes part in a round.
+        on_bad_upload: "stop", an upload that is refused ends the run; "skip", its client is
+            out for the rest of the round.
     """
 
     def __init__(
@@ -30,52 +44,69 @@ class Engine:
         clients: Sequence[Client],
         channel: Channel,
         workers: Workers | None = None,
+        participation: Participation = Participation(),  # noqa: B008 (frozen)
+        on_bad_upload: str = "stop",
     ) -> None:
         self.method = method
         self.clients = clients
         self.channel = channel
         self.workers = workers or Workers()
+        self.participation = participation
         self.server: Server = method.open(clients)
+        self.reception = Reception(self.server, channel, clients, on_bad_upload)
 
-    def round(self, number: int) -> float:
-        """Conduct one round; return the mean of all training losses in it.
+    def round(self, number: int) -> Outcome:
+        """Conduct one round; where nobody came, nothing happens in it.
 
         Raises:
-            DivergenceError: a loss is not finite; names method, round, party and step.
+            DivergenceError: a loss, or an upload that is not skipped, is not finite.
+            MessageError: an upload that is not skipped is refused. Both name method, round, party.
         """
+        where = f"{type(self.method).__name__} in round {number}"
         try:
             return self._conduct(number)
         except DivergenceError as error:
             raise DivergenceError(
-                f"{type(self.method).__name__} in round {number}: {error}; lower optimizer.lr, or "
-                "choose another optimizer"
+                f"{where}: {error}; lower optimizer.lr, or choose another optimizer"
             ) from error
+        except MessageError as error:
+            raise MessageError(f"{where}: {error}") from error
 
-    def _conduct(self, number: int) -> float:
-        for client in self.clients:
+    def _conduct(self, number: int) -> Outcome:
+        seed = self.clients[0].training.seed
+        present = self.participation.present(self.clients, seed, number)
+        if not present:
+            return Outcome(None, 0, 0)
+        missed = self.channel.down(self.server.welcome([c.number for c in present]))
+        talks = {}
+        for client in present:
             client.watch.begin_round()
-        talks = {c.number: self.method.client_round(c, number) for c in self.clients}
+            reply = missed.get(client.number)
+            talks[client.number] = self.method.client_round(client, number, reply)
         inbox: Mapping[int, Message] = {}
         losses: dict[str, Tensor | None] = {}
-        turn = 0
+        turn = refused = 0
         while talks:
             outbox: dict[int, Message] = {}
             for client, said in self._turns(talks, inbox, number, turn):
-                client.watch.check()
                 if isinstance(said, Message):
                     outbox[client.number] = said
                 else:
+                    client.watch.check()
                     losses[client.name] = said
                     del talks[client.number]
-            if outbox:
-                arrived = self.channel.up(outbox)
+            arrived = self.reception.receive(outbox, turn)
+            for k in outbox.keys() - arrived.keys():
+                talks.pop(k).close()
+                refused += 1
+            if arrived:
                 with self._stream("server", "modules", number, turn):
                     replies = self.server.reply(arrived)
                 inbox = self.channel.down(replies)
             turn += 1
         with self._stream("server", "modules", number, turn):
             losses["the server"] = self.server.end_round()
-        return mean_loss(losses.values())
+        return Outcome(mean_loss(losses.values()), len(present) - refused, refused)
 
     def state(self) -> State:
         """Return all that the next round depends on, between two rounds."""
@@ -138,6 +169,7 @@ def _speak(
         return end.value  # type: ignore[no-any-return]
 
 
-def mean_loss(losses: Iterable[Tensor | None]) -> float:
-    """Return the mean over all parties' losses (steps,) of a round."""
-    return float(torch.cat([values for values in losses if values is not None]).mean())
+def mean_loss(losses: Iterable[Tensor | None]) -> float | None:
+    """Return the mean over all parties' losses (steps,) of a round; None if there are none."""
+    known = [values for values in losses if values is not None]
+    return float(torch.cat(known).mean()) if known else None

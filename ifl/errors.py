@@ -22,7 +22,11 @@ class DataError(IFLError):
 
 
 class MessageError(IFLError):
-    """Bytes received are not a message of this federation."""
+    """Bytes received are not a message, or not one that is expected."""
+
+
+class NotFiniteError(MessageError):
+    """An upload holds infinities or what is not a number: its sender has diverged."""
 
 
 class BusyError(IFLError):

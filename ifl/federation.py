@@ -15,6 +15,7 @@ from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.methods import Method
 from ifl.models import SplitModel, check_contract
+from ifl.participation import Participation
 from ifl.partition import Partition
 from ifl.runtime import Workers
 from ifl.seeding import global_stream, numpy_rng
@@ -52,6 +53,8 @@ def build(
     codec: Codec,
     fusion_dim: int,
     workers: Workers | None = None,
+    participation: Participation = Participation(),  # noqa: B008 (frozen)
+    on_bad_upload: str = "stop",
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
@@ -84,5 +87,7 @@ def build(
             check_contract(model, name, data.shape, fusion_dim, data.classes)
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
         clients.append(Client(name, number, model, shard, training))
-    channel = Channel(codec, data.classes, training.device)
-    return Federation(data, Engine(method, clients, channel, workers))
+    agreed = {"B": training.batch_size, "d": fusion_dim}
+    channel = Channel(codec, data.classes, training.device, agreed)
+    engine = Engine(method, clients, channel, workers, participation, on_bad_upload)
+    return Federation(data, engine)

@@ -1,28 +1,30 @@
 """Messages: named tensors, and the bytes that stand for them.
 
-The bytes are one safetensors file: an 8-byte length, a JSON header, the tensors. A
-tensor's kind in the ledger is its name up to the first dot; what is not tensor is "header".
+The bytes are one safetensors file (``ifl/wire.py``). A tensor's kind in the ledger is its
+name up to the first dot; what is not tensor is "header".
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from ifl.codecs import Codec
 from ifl.errors import MessageError
+from ifl.forms import Form, check_names
+from ifl.wire import entries, read
 
 LABELS = "y"  # labels (B,) int64 travel in the smallest unsigned type that holds the classes
+LABEL_TYPES = (torch.uint8, torch.uint16, torch.uint32)
+FLOATS = torch.float32  # what every codec decodes to
 _PART = ":"  # separates a tensor's name from a codec's part of it
 
 
 class Message:
     """Named tensors on their way between two parties, as attributes: ``Message(z=z).z``."""
 
-    def __init__(self, **tensors: Tensor) -> None:
+    def __init__(self, /, **tensors: Tensor) -> None:
         self.tensors = tensors
 
     def __getattr__(self, name: str) -> Tensor:
@@ -44,10 +46,7 @@ class Message:
 
 def label_type(classes: int) -> torch.dtype:
     """Return the smallest unsigned integer type that holds labels 0 to classes - 1."""
-    for dtype, count in ((torch.uint8, 2**8), (torch.uint16, 2**16)):
-        if classes <= count:
-            return dtype
-    return torch.uint32
+    return next(dtype for dtype in LABEL_TYPES if classes <= 2 ** (8 * dtype.itemsize))
 
 
 def encode(message: Message, codec: Codec, classes: int) -> bytes:
@@ -68,37 +67,67 @@ def encode(message: Message, codec: Codec, classes: int) -> bytes:
     return save(parts)
 
 
-def decode(payload: bytes, codec: Codec) -> Message:
-    """Parse what ``encode`` wrote; labels come back as int64, floats as float32.
+def decode(
+    payload: bytes,
+    codec: Codec,
+    form: Form | None = None,
+    agreed: Mapping[str, int] | None = None,
+) -> Message:
+    """Parse what ``encode`` wrote, or refuse it; labels come back as int64, floats as float32.
+
+    Args:
+        form: what the message has to hold; None for any message.
+        agreed: what the form's symbols stand for.
 
     Raises:
-        MessageError: the bytes are not a whole safetensors file, or lack a codec's part.
+        MessageError: the bytes are no message, the codec cannot decode a tensor's parts, or
+            they do not fit the form.
     """
-    try:
-        parts = load(payload)
-    except (SafetensorError, ValueError) as error:
-        raise MessageError(f"{len(payload)} bytes received are not a message: {error}") from error
-    grouped: dict[str, dict[str, Tensor]] = {}
-    for key, value in parts.items():
-        name, _, part = key.partition(_PART)
-        grouped.setdefault(name, {})[part] = value
+    found = entries(payload)
+    grouped: dict[str, list[str]] = {}
+    for key in found:
+        grouped.setdefault(key.partition(_PART)[0], []).append(key)
+    if form is not None:
+        check_names(form, grouped)
     tensors: dict[str, Tensor] = {}
-    for name, values in grouped.items():
-        if name == LABELS:
-            tensors[name] = values[""].long()
-        elif len(values) == 1 and not values.get("", torch.empty(0)).is_floating_point():
-            tensors[name] = values[""]
-        else:
-            tensors[name] = codec.decode(values)
+    for name, keys in grouped.items():
+        parts = {key.partition(_PART)[2]: read(payload, found[key]) for key in keys}
+        value = _integers(name, parts) if name == LABELS else _values(name, parts, codec)
+        if form is not None:
+            form[name].check_shape(name, value.shape, agreed or {})
+        tensors[name] = value.long() if name == LABELS else value
+        if form is not None:
+            form[name].check_values(name, tensors[name], agreed or {})
     return Message(**tensors)
 
 
+def _integers(name: str, parts: Mapping[str, Tensor]) -> Tensor:
+    if list(parts) != [""] or parts[""].dtype not in LABEL_TYPES:
+        raise MessageError(f"{name} is not of unsigned integers")
+    return parts[""]
+
+
+def _values(name: str, parts: Mapping[str, Tensor], codec: Codec) -> Tensor:
+    if list(parts) == [""] and not parts[""].is_floating_point():
+        return parts[""]
+    try:
+        value = codec.decode(parts)
+    except Exception as error:  # whatever a codec makes of parts that it never wrote
+        raise MessageError(f"{name} cannot be decoded: {error!r}") from error
+    if value.dtype != FLOATS:
+        raise MessageError(f"{name} is of {value.dtype}, expected {FLOATS}")
+    return value
+
+
 def sizes(payload: bytes) -> dict[str, int]:
-    """Return bytes by kind as they lie in the payload; they add up to its length."""
-    length = int.from_bytes(payload[:8], "little")
-    counts = {"header": 8 + length}
-    for name, entry in json.loads(payload[8 : 8 + length]).items():
-        kind = name.partition(_PART)[0].partition(".")[0]
-        start, end = entry["data_offsets"]
-        counts[kind] = counts.get(kind, 0) + end - start
+    """Return bytes by kind as they lie in the payload; they add up to its length.
+
+    Raises:
+        MessageError: the bytes are no message.
+    """
+    counts = {"header": len(payload)}
+    for name, entry in entries(payload).items():
+        kind, size = name.partition(_PART)[0].partition(".")[0], entry.end - entry.start
+        counts[kind] = counts.get(kind, 0) + size
+        counts["header"] -= size
     return counts

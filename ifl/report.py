@@ -36,7 +36,7 @@ class Progress:
         done = f"{row.round}/{self.rounds}" if self.rounds else str(row.round)
         text = (
             f"round {done}  {self.accuracy}  up {row.uplink_bytes / MB:.2f} MB "
-            f"down {row.downlink_bytes / MB:.2f} MB  loss {row.train_loss:.3f}"
+            f"down {row.downlink_bytes / MB:.2f} MB  loss {_or_dash(row.train_loss, 3)}"
         )
         if self.rounds:
             left = row.seconds / row.round * (self.rounds - row.round)
@@ -164,8 +164,8 @@ def _percent(fraction: float | None) -> str:
     return "-" if fraction is None else f"{100 * fraction:.1f}"
 
 
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def _or_dash(value: float | None, digits: int = 2) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _clock(seconds: float) -> str:

@@ -21,7 +21,7 @@ from ifl.lock import Lock
 if TYPE_CHECKING:
     import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 # What cannot change a result: it names places, resources and safeguards.
 NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
 
@@ -37,7 +37,9 @@ class Round:
     accuracy_local: float | None
     accuracy_cross: float | None
     accuracy_sd: float | None  # mean over k of the SD over i, in percentage points
-    train_loss: float
+    train_loss: float | None  # None where nobody trained
+    clients: int  # that took part to the end of the round
+    refused: int  # uploads refused in the round
     seconds: float  # since the first round began
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from ifl import checkpoint
 from ifl.channel import DOWNLINK, UPLINK
-from ifl.engine import Engine
-from ifl.errors import DivergenceError
+from ifl.engine import Engine, Outcome
+from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions
 from ifl.federation import Federation
 from ifl.provenance import now, provenance, times
@@ -38,6 +38,7 @@ def run(
 
     Raises:
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
+        MessageError: an upload is refused, likewise, unless the engine skips those.
     """
     engine = federation.engine
     clients, ledger = engine.clients, engine.channel.ledger
@@ -56,9 +57,10 @@ def run(
     while reason is None:
         number += 1
         try:
-            loss = engine.round(number)
-        except DivergenceError as error:
-            folder.describe({**about, "finished": False, "stop_reason": f"diverged: {error}"})
+            outcome = engine.round(number)
+        except (DivergenceError, MessageError) as error:
+            what = "diverged" if isinstance(error, DivergenceError) else "bad upload"
+            folder.describe({**about, "finished": False, "stop_reason": f"{what}: {error}"})
             raise
         uplink, downlink, result = ledger.totals[UPLINK], ledger.totals[DOWNLINK], None
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
@@ -66,7 +68,7 @@ def run(
             result = engine.evaluate(test_x, test_y)
             if schedule.accuracy is not None and result.mean >= schedule.accuracy:
                 reason = reason or f"stop.accuracy={schedule.accuracy} reached"
-        row = _row(number, uplink, downlink, result, loss, time.monotonic() - start)
+        row = _row(number, uplink, downlink, result, outcome, time.monotonic() - start)
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
         watch(row)
         if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
@@ -121,7 +123,7 @@ def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float, dict[str, A
 
 
 def _row(
-    number: int, uplink: int, downlink: int, result: Compositions | None, loss: float, spent: float
+    number: int, up: int, down: int, result: Compositions | None, outcome: Outcome, spent: float
 ) -> Round:
     tested = {f"accuracy_{x}": getattr(result, x, None) for x in ("mean", "local", "cross", "sd")}
-    return Round(number, uplink, downlink, **tested, train_loss=loss, seconds=round(spent, 3))
+    return Round(number, up, down, **{**tested, **outcome._asdict()}, seconds=round(spent, 3))

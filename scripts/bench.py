@@ -177,7 +177,8 @@ def measure(data: str, workload: str, blocks: int, threads: int) -> dict[str, fl
     spent = {"evaluation": 0.0, "serialisation": 0.0}
     project.engine.evaluate = _timed(project.engine.evaluate, "evaluation", spent)  # type: ignore[method-assign]
     channel = project.engine.channel
-    channel._carry = _timed(channel._carry, "serialisation", spent)  # type: ignore[method-assign]
+    channel.up = _timed(channel.up, "serialisation", spent)  # type: ignore[method-assign]
+    channel.down = _timed(channel.down, "serialisation", spent)  # type: ignore[method-assign]
 
     def on(number: int) -> Callable[[], None]:
         def block() -> None:

@@ -99,6 +99,7 @@ def assemble(config: DictConfig) -> "Federation":
     """Build the federation that a configuration describes; every setting is checked here."""
     from ifl.client import Optimizers, Training
     from ifl.federation import Member, build
+    from ifl.participation import Participation
     from ifl.runtime import Workers, available_device
     from ifl.validation import hold_out
 
@@ -129,6 +130,8 @@ def assemble(config: DictConfig) -> "Federation":
         fusion_dim=config.fusion.dim,
         data=hold_out(make(config.data), config.validation),
         workers=Workers(config.runtime.workers, config.runtime.threads),
+        participation=Participation(**config.participation),
+        on_bad_upload=config.on_bad_upload,
     )
 
 

@@ -85,10 +85,11 @@ def tiny() -> Build:
         count: int = 2,
         seed: int = 0,
         optimizer: object = MOMENTUM,
+        **more: Any,
     ) -> Federation:
         training = Training(Optimizers(optimizer, optimizer), batch_size=8, seed=seed)  # type: ignore[arg-type]
         chosen = members or (SMALL,)
-        return build(TINY, Iid(), chosen, count, method, training, Float32(), DIM)
+        return build(TINY, Iid(), chosen, count, method, training, Float32(), DIM, **more)
 
     return make
 

@@ -15,6 +15,7 @@ from unittest.mock import Mock
 import pytest
 import torch
 from conftest import CONF, SMALL, Build, composed, equal, options
+from liars import Liar
 from run import assemble, main
 from torch import nn
 
@@ -23,6 +24,9 @@ from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.federation import Federation, Member
 from ifl.learner import learner_state, load_learner
+from ifl.methods import Method
+from ifl.methods.centralized import Centralized
+from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
@@ -94,6 +98,23 @@ def assert_goes_on(make: Make, tmp_path: Path, kill_at: int = 5) -> None:
 @pytest.mark.parametrize("option", options("method"))
 def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
     assert_goes_on(lambda: small(f"method={option}"), tmp_path)
+
+
+@pytest.mark.parametrize("typed", [*options("method"), "fsl method.sync_base=true"])
+def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
+    away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
+    assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
+
+
+@pytest.mark.parametrize("method", [IFL(tau=1), FL(tau=1), FSL(tau=1, sync_base=True)])
+def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:
+    liar = Liar(method, round=4)  # the round of the checkpoint: it has to know who was out
+    assert_goes_on(lambda: tiny(liar, count=3, on_bad_upload="skip"), tmp_path)
+
+
+def test_samples_that_came_late_stay_in_their_order(tiny: Build, tmp_path: Path) -> None:
+    liar = Liar(Centralized(tau=1), round=1)
+    assert_goes_on(lambda: tiny(liar, count=3, on_bad_upload="skip"), tmp_path)
 
 
 @pytest.mark.parametrize("option", options("optimizer"))
@@ -467,3 +488,27 @@ def test_a_diverged_run_is_not_trained_again_unless_told_so(
         assert ("Error: this run has diverged: IFL in round " in complained) != trains
         assert ("(fresh=true tries again beside" in complained) != trains
     assert len(list(tmp_path.glob("runs/*"))) == 2
+
+
+def test_a_bad_upload_ends_the_run_in_a_sentence_or_is_told_by_rounds_csv(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = [*TYPED, "rounds=3", f"outputs={tmp_path}", "method._target_=liars.lying_ifl"]
+    assert here(monkeypatch, *typed) == 1
+    complained = capsys.readouterr().err
+    assert complained.startswith(
+        "Error: Liar in round 2: upload 1 of client 1 (fully connected) is r"
+    )
+    assert complained.count("\n") == 1
+    (stopped,) = tmp_path.glob("runs/*")
+    assert str((read_about(stopped) or {})["stop_reason"]).startswith(
+        "bad upload: Liar in round 2: "
+    )
+
+    assert here(monkeypatch, *typed, "on_bad_upload=skip") == 0
+    (skipped,) = set(tmp_path.glob("runs/*")) - {stopped}
+    rows = [line.split(",")[-3:-1] for line in (skipped / "rounds.csv").read_text().splitlines()]
+    assert rows == [["clients", "refused"], ["4", "0"], ["3", "1"], ["4", "0"]]
+    traffic = (skipped / "traffic.csv").read_text()
+    assert "\n2,up,1,z," in traffic
+    assert "\n2,down,1," not in traffic

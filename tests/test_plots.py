@@ -56,7 +56,8 @@ def write_run(
         folder.rewind()
         for n in range(1, max(accuracy) + 1):
             local, sd = (0.75, 2.5) if n in accuracy else (None, None)
-            row = Round(n, n * uplink, 4 * n * uplink, accuracy.get(n), local, None, sd, 1.0, n / 2)
+            tested = accuracy.get(n), local, None, sd
+            row = Round(n, n * uplink, 4 * n * uplink, *tested, 1.0, 4, 0, n / 2)
             now = matrix if n == max(accuracy) else dict.fromkeys(matrix, 0.0)
             folder.write_round(row, now if n in accuracy else {}, [])
         folder.describe({**facts, "finished": True, "ended": ended, **about})

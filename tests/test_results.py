@@ -17,7 +17,7 @@ from ifl.results import (
     read_about,
 )
 
-ROW = Round(1, 10, 20, 0.5, 0.5, None, None, 1.25, 0.1)
+ROW = Round(1, 10, 20, 0.5, 0.5, None, None, 1.25, 4, 0, 0.1)
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_run_json_is_replaced_whole(tmp_path: Path) -> None:
     with RunFolder(tmp_path) as folder:
         assert read_about(tmp_path) is None
         folder.describe({"seed": 1, "finished": False})
-        assert read_about(tmp_path) == {"schema_version": 1, "seed": 1, "finished": False}
+        assert read_about(tmp_path) == {"schema_version": 2, "seed": 1, "finished": False}
         folder.describe({"seed": 1, "finished": True})
     assert json.loads((tmp_path / "run.json").read_text())["finished"] is True
     assert not (tmp_path / "run.json.new").exists()

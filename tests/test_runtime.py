@@ -38,6 +38,7 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
     overrides, floor_type = SIDES[method]
     fast, twin = (assemble(composed(*overrides, *FAST)) for _ in range(2))
     if double:
+        monkeypatch.setattr("ifl.message.FLOATS", torch.float64)
         for federation in (fast, twin):
             federation.engine.channel.codec = Float64()
             for me in federation.engine.clients:

@@ -1,31 +1,43 @@
 """A method is a conversation between a client half and a server half.
 
 The client half is a generator: it yields an upload and is resumed with the server's
-reply. The server half maps the uploads of all clients to replies. The halves share no
-object; what one knows of the other came through the channel. ``open`` is the one place
+reply, or closed where the server refuses the upload. The server half maps the uploads of
+all clients that take part to replies. The halves share no object; what one knows of the
+other came through the channel. ``open`` is the one place
 that sees both sides, before anything is trained: it checks that the clients suit the
 method and gives everyone the start that the seed prescribes, which costs no byte.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
 from ifl.client import Client
 from ifl.errors import ConfigError
+from ifl.forms import Form
 from ifl.learner import State
 from ifl.message import Message
 
-Conversation = Generator[Message, Message | None, Tensor | None]
+Reply = Message | None  # what the server says to one client, if anything
+Conversation = Generator[Message, Reply, Tensor | None]
 Blocks = Mapping[str, nn.Module]  # owner ("0", "1", ... or "server") -> block
 
 
 class Server(Protocol):
     """The server half of a method during one run."""
 
+    def expects(self, client: int) -> Sequence[Form]:
+        """Return the forms of a client's uploads in this round, in their order.
+
+        What does not fit is refused before it gets here; nothing is expected if not declared.
+        """
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return what those who take part in the round that begins have missed, if anything."""
+
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the reply to each client that gets one, given one upload of each."""
+        """Return the reply to each client that gets one, given one upload each of some."""
 
     def end_round(self) -> Tensor | None:
         """Do what the server does between rounds; return its training losses, if it has any."""
@@ -47,15 +59,27 @@ class Method(Protocol):
             ConfigError: these clients cannot be trained by this method.
         """
 
-    def client_round(self, me: Client, round_number: int) -> Conversation:
-        """Run one client's share of a round; return its training losses (steps,), if any."""
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Run one client's share of a round; return its training losses (steps,), if any.
+
+        Args:
+            missed: the server's welcome, if it had one for this client.
+        """
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the base blocks and the modular blocks that exist, by owner."""
 
 
 class StatelessServer:
-    """A server that keeps nothing from one round to the next and sends nothing."""
+    """A server that keeps nothing from one round to the next, expects and sends nothing."""
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect nothing."""
+        return ()
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return nothing."""
+        return {}
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Answer nobody."""

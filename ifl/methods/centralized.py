@@ -11,9 +11,10 @@ from ifl.checks import whole
 from ifl.client import Client, Training
 from ifl.data import Shard
 from ifl.errors import ConfigError
+from ifl.forms import Expected, Form, labels
 from ifl.learner import State
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server
+from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer
 from ifl.models import SplitModel
 
 
@@ -24,7 +25,7 @@ class Centralized:
     A round is tau steps, as many as each network takes in the other methods.
 
     Bytes, n samples of C*H*W uint8 pixels in all, label type of b bytes, plus one header
-    a client: uplink n*(C*H*W + b) in round 1, nothing after; downlink none.
+    a client: uplink n*(C*H*W + b), each client's when it first comes; downlink none.
 
     Args:
         tau: steps a round.
@@ -50,12 +51,17 @@ class Centralized:
                 f"got {self.architecture}"
             )
         chosen = clients[self.architecture]
-        return CentralizedServer(deepcopy(chosen.model), chosen.training, self.tau)
+        forms = {
+            c.number: {"x": Expected(c.shard.x.shape, torch.uint8), "y": labels(len(c.shard))}
+            for c in clients
+        }
+        return CentralizedServer(deepcopy(chosen.model), chosen.training, self.tau, forms)
 
-    def client_round(self, me: Client, round_number: int) -> Conversation:
-        """Send the shard in round 1; nothing afterwards."""
-        if round_number == 1:
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Send the shard when first here; nothing once the server has it."""
+        if "sent" not in me.memory:
             yield Message(x=me.shard.x, y=me.shard.y)
+            me.memory["sent"] = True  # not reached where the server refuses it
         return None
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -64,25 +70,42 @@ class Centralized:
         return {"server": server.model.base}, {"server": server.model.modular}
 
 
-class CentralizedServer:
-    """Gathers the shards in client order and learns from them as one client would."""
+class CentralizedServer(StatelessServer):
+    """Gathers the shards as they come and learns from them as one client would."""
 
-    def __init__(self, model: SplitModel, training: Training, tau: int) -> None:
+    def __init__(
+        self, model: SplitModel, training: Training, tau: int, forms: Mapping[int, Form]
+    ) -> None:
         self.model = model
         self.training = training
         self.tau = tau
+        self.forms = forms
+        self.came: list[int] = []  # the clients whose samples are here, in the samples' order
         self.learner: Client | None = None
 
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect a client's samples, once in a run."""
+        return [] if client in self.came else [self.forms[client]]
+
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Keep the data; answer nobody."""
-        ordered = [uploads[k] for k in sorted(uploads)]
-        data = Shard(torch.cat([m.x for m in ordered]), torch.cat([m.y for m in ordered]))
-        self.learner = Client("the server", -1, self.model, data, self.training)
+        """Keep the data, in client order behind those that are here; answer nobody."""
+        self._gather({k: Shard(uploads[k].x, uploads[k].y) for k in sorted(uploads)})
         return {}
+
+    def _gather(self, shards: Mapping[int, Shard]) -> None:
+        self.came += shards
+        pieces = [self.learner.shard] if self.learner else []
+        pieces += shards.values()
+        data = Shard(torch.cat([p.x for p in pieces]), torch.cat([p.y for p in pieces]))
+        if self.learner:
+            self.learner.hold(data)
+        else:
+            self.learner = Client("the server", -1, self.model, data, self.training)
 
     def end_round(self) -> Tensor | None:
         """Train tau steps on the whole network; return the losses (tau,)."""
-        assert self.learner is not None
+        if self.learner is None:
+            return None
         self.learner.watch.begin_round()
         losses = [self.learner.step(x, y) for x, y in self.learner.batches(self.tau)]
         self.learner.watch.check()
@@ -90,11 +113,11 @@ class CentralizedServer:
 
     def state(self) -> State:
         """Return the learner's state, without the data: its clients still have that."""
-        assert self.learner is not None
-        return self.learner.state()
+        return {"came": self.came, "learner": self.learner.state() if self.learner else None}
 
     def load_state(self, state: State, clients: Sequence[Client]) -> None:
-        """Gather the shards as round 1 did and go on from the learner's state."""
-        self.reply({c.number: Message(x=c.shard.x, y=c.shard.y) for c in clients})
-        assert self.learner is not None
-        self.learner.load_state(state)
+        """Gather the shards in the order in which they came and go on from the learner's state."""
+        if state["came"]:
+            self._gather({k: clients[k].shard for k in state["came"]})
+            assert self.learner is not None
+            self.learner.load_state(state["learner"])

@@ -5,21 +5,18 @@ Sources: Thapa et al. 2022, "SplitFed: When Federated Learning Meets Split Learn
 Methods in Healthcare" (V3).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-
-from ifl.averaging import average, averaged, equalise
+from ifl.averaging import Averaging, averaged, unpack
 from ifl.checks import flag, one_of, whole
 from ifl.client import Client
-from ifl.divergence import Watch
-from ifl.learner import OptimizerMaker, State, descend, learner_state, load_learner, optimizer_of
+from ifl.forms import FUSION_BATCH, Form
+from ifl.learner import State, descend
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server, own_blocks, same_start
+from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.split import ModularBlocks
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,10 @@ class FSL:
     sync_base, server=shared is SplitFed V2 (here in client order, there in random order) and
     per_client V1; without it, per_client is V3 and shared is V2 without its fed server.
 
-    Bytes per round, N clients, d, float32, label type of b bytes, plus one header a
+    Bytes per round, N clients that came, d, float32, label type of b bytes, plus one header a
     message: uplink N*tau*B*(4d + b), downlink N*tau*B*4d; with sync_base, for P_b
-    parameters and buffers of a base block, N*(4P_b + 8) more up and N*4P_b more down.
+    parameters and buffers of a base block, N*(4P_b + 8) more up and N*4P_b more down, and
+    4P_b down for each that was away, or refused, when the newest average was made.
 
     Args:
         tau: local steps, an exchange each.
@@ -59,12 +57,12 @@ class FSL:
         """
         if self.sync_base:
             same_start("method=fsl with method.sync_base=true", clients, whole=False)
-        samples = {c.number: len(c.shard) for c in clients}
-        owners = samples if self.server == "per_client" else {clients[0].number: 1}
-        return FSLServer(clients[0].model.modular, owners, clients[0].training.optimizers.modular)
+        return FSLServer(self, clients)
 
-    def client_round(self, me: Client, round_number: int) -> Conversation:
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps with the server's gradients; the server knows the losses."""
+        if missed:
+            unpack(me.model.base, missed)
         for x, y in me.batches(self.tau):
             z = me.model.base(x)
             reply = yield Message(z=z, y=y)
@@ -75,52 +73,45 @@ class FSL:
         return None
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
-        """Return the N base blocks and the server's modular block."""
+        """Return the N base blocks, the newest average if there is one, and the server's block."""
         assert isinstance(server, FSLServer)
-        return own_blocks(clients)[0], {"server": next(iter(server.modulars.values()))}
+        bases, _ = own_blocks(clients)
+        if server.bases:
+            bases = dict.fromkeys(bases, server.bases.module)
+        return bases, {"server": next(iter(server.modulars.values()))}
 
 
-class FSLServer:
-    """Holds the shared modular block, or one for each client (with its samples), and optimisers."""
+class FSLServer(ModularBlocks):
+    """Teaches the modular blocks; averages the base blocks at the end of a round, if asked to."""
 
-    def __init__(self, modular: nn.Module, owners: Mapping[int, int], make: OptimizerMaker) -> None:
-        self.modulars = {k: deepcopy(modular) for k in owners}
-        self.optimizers = {k: optimizer_of(m, make) for k, m in self.modulars.items()}
-        self.weights = [samples / sum(owners.values()) for samples in owners.values()]
-        self.losses: list[Tensor] = []
-        self.watches: dict[int, Watch] = {}
+    def __init__(self, fsl: FSL, clients: Sequence[Client]) -> None:
+        model, make = clients[0].model, clients[0].training.optimizers.modular
+        samples = {c.number: len(c.shard) for c in clients}
+        owners = samples if fsl.server == "per_client" else {clients[0].number: 1}
+        super().__init__(model.modular, owners, make)
+        self.bases = Averaging(deepcopy(model.base), samples) if fsl.sync_base else None
+        self.forms = [FUSION_BATCH] * fsl.tau + ([self.bases.form] if self.bases else [])
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect z (B, d) and y (B,) tau times, then the base block if it is averaged."""
+        return self.forms
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return the newest average of the base blocks to those who lack it."""
+        return self.bases.welcome(clients) if self.bases else {}
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Return each client's gradient of z, or the average of the base blocks sent."""
-        if all("z" in upload for upload in uploads.values()):
-            replies = {k: self._learn(k, upload) for k, upload in sorted(uploads.items())}
-            for watch in self.watches.values():
-                watch.check()
-            return replies
-        return dict.fromkeys(uploads, average(uploads))
-
-    def _learn(self, client: int, upload: Message) -> Message:
-        owner = client if client in self.modulars else next(iter(self.modulars))
-        z = upload.z.requires_grad_()
-        loss = cross_entropy(self.modulars[owner](z), upload.y)
-        watch = self.watches.setdefault(client, Watch(f"client {client}"))
-        self.losses.append(watch.descend(loss, self.optimizers[owner]))
-        assert z.grad is not None
-        return Message(grad=z.grad)
-
-    def end_round(self) -> Tensor | None:
-        """Average the clients' modular blocks, if they have their own; return the losses."""
-        equalise(self.modulars.values(), self.weights)
-        for watch in self.watches.values():
-            watch.begin_round()
-        losses, self.losses = torch.stack(self.losses), []
-        return losses
+        if self.bases and all("samples" in upload for upload in uploads.values()):
+            return self.bases.reply(uploads)
+        return self.learn(uploads)
 
     def state(self) -> State:
-        """Return the modular blocks and their optimisers, by owner."""
-        return {str(k): learner_state(m, self.optimizers[k]) for k, m in self.modulars.items()}
+        """Return the modular blocks, and the base blocks' average if there is one."""
+        return {"modulars": super().state(), "bases": self.bases.state() if self.bases else None}
 
-    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+    def load_state(self, state: State, clients: Sequence[Client] = ()) -> None:
         """Go on from such a state."""
-        for k, modular in self.modulars.items():
-            load_learner(state[str(k)], modular, self.optimizers[k])
+        super().load_state(state["modulars"])
+        if self.bases:
+            self.bases.load_state(state["bases"])

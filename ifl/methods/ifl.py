@@ -12,9 +12,10 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import one_of, whole
 from ifl.client import Client
+from ifl.forms import FUSION_BATCH, Form
 from ifl.learner import batched, frozen
 from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
+from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class IFL:
     Z (N*B, d) and Y (N*B,) in client order. Stage 2, base block held fixed:
         theta_m,k <- theta_m,k - eta_m grad CE(f_m,k(Z), Y).
 
-    Bytes per round, N clients, float32, label type of b bytes, plus one header a message:
+    Bytes per round, N clients that came, float32, label type of b bytes, plus one header a
+    message:
         uplink N*B*(4d + b), downlink N*N*B*(4d + b) (the broadcast counts per receiver).
 
     Args:
@@ -51,7 +53,7 @@ class IFL:
         """Return a stateless server; any clients that keep the contract will do."""
         return IFLServer()
 
-    def client_round(self, me: Client, round_number: int) -> Conversation:
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
         losses = []
         with frozen(me.model.modular):
@@ -78,8 +80,12 @@ class IFL:
 class IFLServer(StatelessServer):
     """Concatenates and broadcasts; keeps nothing."""
 
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect z (B, d) and y (B,), once."""
+        return [FUSION_BATCH]
+
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the pool of all uploads, in client order, to every client."""
+        """Return the pool of the uploads, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
         pool = Message(z=torch.cat([m.z for m in ordered]), y=torch.cat([m.y for m in ordered]))
         return dict.fromkeys(uploads, pool)

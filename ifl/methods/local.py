@@ -7,7 +7,7 @@ import torch
 
 from ifl.checks import whole
 from ifl.client import Client
-from ifl.methods import Blocks, Conversation, Server, StatelessServer, own_blocks
+from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Local:
         """Return a server that is never spoken to."""
         return StatelessServer()
 
-    def client_round(self, me: Client, round_number: int) -> Conversation:
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps and say nothing."""
         return torch.stack([me.step(x, y) for x, y in me.batches(self.tau)])
         yield  # a conversation without an upload is a generator all the same

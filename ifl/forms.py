@@ -1,0 +1,78 @@
+"""What a server expects of an upload: a form, checked as the upload arrives.
+
+A form names the tensors, all of them. Sizes that the parties agreed on before they started
+stand in it as symbols: B, the rows of a batch, d, the fusion dimension, and classes.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from math import isfinite
+
+import torch
+from torch import Tensor
+
+from ifl.errors import MessageError, NotFiniteError
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A tensor of this shape and type, as it is after decoding.
+
+    Args:
+        shape: whole numbers or symbols.
+        dtype: of integers; None for floats, which have to be finite.
+        low: the smallest integer allowed; None for any integers.
+        high: the first one beyond, a whole number or a symbol.
+    """
+
+    shape: tuple[int | str, ...]
+    dtype: torch.dtype | None = None
+    low: int | None = None
+    high: int | str = 0
+
+    def check_shape(self, name: str, shape: torch.Size, agreed: Mapping[str, int]) -> None:
+        """Raise MessageError unless the shape is the one expected."""
+        expected = tuple([agreed[n] if isinstance(n, str) else n for n in self.shape])
+        if shape != expected:
+            raise MessageError(f"{name} has the shape {tuple(shape)}, expected {expected}")
+
+    def check_values(self, name: str, tensor: Tensor, agreed: Mapping[str, int]) -> None:
+        """Raise MessageError unless the type and all values are among those expected."""
+        floating = tensor.is_floating_point()
+        if (None if floating else tensor.dtype) != self.dtype:
+            raise MessageError(f"{name} is of {tensor.dtype}, expected {self.dtype or 'floats'}")
+        if floating:
+            # A sum can overflow, but it cannot be finite where a value is not.
+            if not isfinite(float(tensor.sum())) and not tensor.isfinite().all():
+                raise NotFiniteError(f"{name} is not finite")
+        elif self.low is not None and tensor.numel():
+            low, high = (int(bound) for bound in tensor.aminmax())
+            last = (agreed[self.high] if isinstance(self.high, str) else self.high) - 1
+            if low < self.low or high > last:
+                raise MessageError(
+                    f"{name} holds {low} to {high}, allowed are {self.low} to {last}"
+                )
+
+
+Form = Mapping[str, Expected]
+
+
+def floats(*shape: int | str) -> Expected:
+    """Expect finite floats, however the codec wrote them."""
+    return Expected(shape)
+
+
+def labels(*shape: int | str) -> Expected:
+    """Expect int64 labels from 0 to classes - 1."""
+    return Expected(shape, torch.int64, 0, "classes")
+
+
+FUSION_BATCH: Form = {"z": floats("B", "d"), "y": labels("B")}
+
+
+def check_names(form: Form, names: Collection[str]) -> None:
+    """Raise MessageError unless the names are exactly those of the form."""
+    if form.keys() != set(names):
+        held = ", ".join(sorted(names)[:5]) + ", ..." * (len(names) > 5)
+        wanted = ", ".join(sorted(form)[:5]) + ", ..." * (len(form) > 5)
+        raise MessageError(f"it holds {held or 'nothing'}, expected is {wanted}")

@@ -1,0 +1,56 @@
+"""How a server takes uploads in: checked against what it expects, and what if they do not fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ifl.channel import Channel
+from ifl.checks import one_of
+from ifl.client import Client
+from ifl.errors import DivergenceError, MessageError, NotFiniteError
+from ifl.message import Message
+from ifl.methods import Server
+
+
+@dataclass(frozen=True)
+class Reception:
+    """Lets uploads that fit through to the server; ends the run at others, or leaves them out.
+
+    Args:
+        on_bad_upload: "stop", to end the run; "skip", to go on without them.
+
+    Raises:
+        ConfigError: ``on_bad_upload`` is neither.
+    """
+
+    server: Server
+    channel: Channel
+    clients: Sequence[Client]
+    on_bad_upload: str = "stop"
+
+    def __post_init__(self) -> None:
+        one_of("on_bad_upload", self.on_bad_upload, "stop", "skip")
+
+    def receive(self, outbox: Mapping[int, Message], turn: int) -> dict[int, Message]:
+        """Carry the uploads of a round's turn to the server; return those that are not refused.
+
+        Raises:
+            DivergenceError: one is refused since it, or a loss of its sender, is not finite.
+            MessageError: one is refused for another reason. Both name the client.
+        """
+        forms = {}
+        for k in outbox:
+            expected = self.server.expects(k)
+            if turn < len(expected):
+                forms[k] = expected[turn]
+            if self.on_bad_upload == "stop":
+                self.clients[k].watch.check()
+        arrived, refused = self.channel.up(outbox, forms)
+        if refused and self.on_bad_upload == "stop":
+            k, error = next(iter(refused.items()))
+            what = f"upload {turn + 1} of {self.clients[k].name}"
+            if isinstance(error, NotFiniteError):
+                raise DivergenceError(f"{what}: {error}{self.clients[k].watch.last}") from error
+            raise MessageError(
+                f"{what} is refused ({error}); on_bad_upload=skip goes on without such uploads"
+            ) from error
+        return arrived

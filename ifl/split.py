@@ -1,0 +1,74 @@
+"""Split learning's part on the server: modular blocks that learn from z (B, d) and y (B,)."""
+
+from collections.abc import Mapping
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ifl.averaging import equalise
+from ifl.divergence import Watch
+from ifl.learner import OptimizerMaker, State, learner_state, load_learner, optimizer_of
+from ifl.message import Message
+
+
+class ModularBlocks:
+    """One modular block for all clients, or one each, with their optimisers.
+
+    Args:
+        modular: what all start from; copied.
+        samples: of each owner of a block; a client without its own learns with the first.
+    """
+
+    def __init__(
+        self, modular: nn.Module, samples: Mapping[int, int], make: OptimizerMaker
+    ) -> None:
+        self.modulars = {k: deepcopy(modular) for k in samples}
+        self.optimizers = {k: optimizer_of(m, make) for k, m in self.modulars.items()}
+        self.samples = samples
+        self.served: set[int] = set()  # owners of the blocks that learned in this round
+        self.losses: list[Tensor] = []
+        self.watches: dict[int, Watch] = {}  # of each client's losses
+
+    def learn(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Step on each client's block with its z and y, in turn; return dCE/dz (B, d) as grad.
+
+        Raises:
+            DivergenceError: a loss is not finite.
+        """
+        replies = {k: self._step(k, upload) for k, upload in sorted(uploads.items())}
+        for client in uploads:
+            self.watches[client].check()
+        return replies
+
+    def _step(self, client: int, upload: Message) -> Message:
+        owner = client if client in self.modulars else next(iter(self.modulars))
+        self.served.add(owner)
+        z = upload.z.requires_grad_()
+        loss = cross_entropy(self.modulars[owner](z), upload.y)
+        watch = self.watches.setdefault(client, Watch(f"client {client}"))
+        self.losses.append(watch.descend(loss, self.optimizers[owner]))
+        assert z.grad is not None
+        return Message(grad=z.grad)
+
+    def end_round(self) -> Tensor | None:
+        """Give every block the mean of those that learned, by samples; return the losses."""
+        if not self.served:
+            return None
+        total = sum(self.samples[k] for k in self.served)
+        weights = [n / total if k in self.served else 0.0 for k, n in self.samples.items()]
+        equalise(self.modulars.values(), weights)
+        for watch in self.watches.values():
+            watch.begin_round()
+        losses, self.losses, self.served = torch.stack(self.losses), [], set()
+        return losses
+
+    def state(self) -> State:
+        """Return the blocks and their optimisers, by owner."""
+        return {str(k): learner_state(m, self.optimizers[k]) for k, m in self.modulars.items()}
+
+    def load_state(self, state: State) -> None:
+        """Go on from such a state."""
+        for k, modular in self.modulars.items():
+            load_learner(state[str(k)], modular, self.optimizers[k])
