@@ -76,5 +76,12 @@ class TopK(Envelope):
 
 
 def index_type(columns: int) -> torch.dtype:
-    """Return the smallest unsigned type that holds 0 to columns - 1."""
-    return next(dtype for dtype in INDEX_TYPES if columns <= 2 ** (8 * dtype.itemsize))
+    """Return the smallest unsigned type that holds 0 to columns - 1.
+
+    Raises:
+        ValueError: not even 4 bytes do.
+    """
+    for dtype in INDEX_TYPES:
+        if columns <= 2 ** (8 * dtype.itemsize):
+            return dtype
+    raise ValueError(f"rows of {columns} values")
