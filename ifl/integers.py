@@ -113,7 +113,7 @@ def quantise(rows: Tensor, bits: int, generator: Generator | None) -> tuple[Tens
     """
     if rows.numel() == 0:
         return torch.zeros(rows.shape, dtype=torch.uint8), torch.zeros(len(rows))
-    low, high = rows.aminmax(dim=1, keepdim=True)
+    low, high = rows.amin(dim=1, keepdim=True), rows.amax(dim=1, keepdim=True)  # NaN if one is
     most = torch.maximum(high, -low)
     most = torch.where(most < SMALLEST, 0, most)
     signed, finite = (low < 0) & (most > 0), most.isfinite()

@@ -17,6 +17,7 @@ from ifl.errors import ConfigError, MessageError
 from ifl.forms import FUSION_BATCH
 from ifl.message import Message, decode, encode, sizes
 from ifl.methods.fl import FL, FLServer
+from ifl.methods.fsl import FSL, FSLServer
 from ifl.participation import Participation
 from ifl.seeding import rng
 
@@ -172,6 +173,17 @@ def test_whoever_gets_an_average_holds_the_same_as_the_server(typed: str, tiny: 
     late = engine.channel.down(server.welcome([0, 1, 2]))
     assert set(late) == {2}
     assert equal([late[2].tensors[f"params.{i}"] for i in range(len(held[0]))], held[0])
+
+
+def test_so_does_the_server_of_split_learning_with_the_base_blocks(tiny: Build) -> None:
+    federation = tiny(FSL(tau=1, sync_base=True), WIDE, count=2)
+    federation.engine.channel.codec = CODECS["int4 codec.rounding=stochastic"]
+    play(federation, 2)
+    server = federation.engine.server
+    assert isinstance(server, FSLServer)
+    assert server.bases is not None
+    for me in clients(federation):
+        assert equal(state(me.model.base), state(server.bases.module))
 
 
 @pytest.mark.parametrize("typed", [t for t in TYPED if "tensor" not in t])
