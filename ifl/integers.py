@@ -32,7 +32,8 @@ class Int8(Envelope):
 
     With M the largest magnitude in a row, one without negative values (z behind a ReLU) has the
     levels 0, M/255, ..., M, any other one -M, ..., 0, M/127, ..., M; the sign of the scale, M or
-    -M, says which. Grids from the smallest to the largest value would need four bytes more a
+    -M, says which. (Where the latter makes 0 of every negative value the row has the former.) Grids
+    from the smallest to the largest value would need four bytes more a
     row and have no 0, for the same error on outputs of a ReLU.
 
     Args:
@@ -117,17 +118,24 @@ def quantise(rows: Tensor, bits: int, generator: Generator | None) -> tuple[Tens
     most = torch.maximum(high, -low)
     most = torch.where(most < SMALLEST, 0, most)
     signed, finite = (low < 0) & (most > 0), most.isfinite()
-    steps, zero = _grid(signed, bits)
-    scaled = rows.div(torch.where(finite & (most > 0), most, 1)).mul_(steps)
-    if generator is None:
-        scaled.round_()
-    else:
+    draws = None
+    if generator is not None:
         # u + 1/2 keeps 2^-13 away from 0 and 1, which is more than the division rounds: what
         # is on the grid already stays where it is.
         u = torch.randint(DRAWS, rows.shape, generator=generator, dtype=torch.int16)
-        scaled.add_(u.float().add_(0.5).div_(DRAWS)).floor_()
-    if not finite.all():
-        scaled.masked_fill_(~finite, 0)
+        draws = u.float().add_(0.5).div_(DRAWS)
+    divisor = torch.where(finite & (most > 0), most, 1)
+    scaled = _rounded(rows / divisor, _grid(signed, bits)[0], draws).masked_fill_(~finite, 0)
+    if signed.any():
+        # Where every negative value becomes 0, a second encoding would see no sign: the row has
+        # the finer grid at once. Other values' draws are independent of that, so still right in
+        # the mean.
+        lost = signed & finite & (scaled.amin(dim=1, keepdim=True) >= 0)
+        if lost.any():
+            signed = signed & ~lost
+            finer = _rounded((rows / divisor).clamp_(min=0), _grid(signed, bits)[0], draws)
+            scaled = torch.where(lost, finer, scaled)
+    zero = _grid(signed, bits)[1]
     levels = scaled.add_(zero).to(torch.uint8)
     return levels, torch.where(signed, -most, most).squeeze(1)
 
@@ -150,6 +158,12 @@ def dequantise(levels: Tensor, scale: Tensor, bits: int) -> Tensor:
     if signed.any() and (values > steps.add(zero)).any():
         raise ValueError("a level is beyond the grid")
     return values.sub_(zero).div_(steps).mul_(most.abs())
+
+
+def _rounded(fractions: Tensor, steps: Tensor, draws: Tensor | None) -> Tensor:
+    """Return fractions of a row's end (r, c), overwritten, as whole steps (r, 1) of its grid."""
+    scaled = fractions.mul_(steps)
+    return scaled.round_() if draws is None else scaled.add_(draws).floor_()
 
 
 def _grid(signed: Tensor, bits: int) -> tuple[Tensor, Tensor]:
