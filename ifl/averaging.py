@@ -72,6 +72,9 @@ def averaged(module: nn.Module, samples: int) -> Generator[Message, Message | No
 class Averaging:
     """The server's part in it: keeps the newest average, and knows which clients hold that.
 
+    What it keeps, and what is evaluated, is the average as the clients decoded it. A codec
+    passes that a second time as it is, so that who gets it later holds the same.
+
     Args:
         module: holds the newest average; now, what the clients named in ``samples`` start from.
         samples: of each client, as told before the start.
@@ -94,9 +97,14 @@ class Averaging:
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Average the uploads and return the average to their senders, who alone hold it now."""
         newest = average(uploads)
-        unpack(self.module, newest)
         self.holders = set(uploads)
         return dict.fromkeys(uploads, newest)
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Keep what the receivers of an average now hold; pass over other replies."""
+        for newest in [*replies.values()][:1]:
+            if any(True for _ in newest.group(PARAMS)):
+                unpack(self.module, newest)
 
     def state(self) -> State:
         """Return the average and who holds it."""

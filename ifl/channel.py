@@ -1,14 +1,20 @@
 """The only path between parties: what passes is serialised, counted and parsed again."""
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+from torch import Generator
 
 from ifl.codecs import Codec
+from ifl.compression import compress, decompress, shared_out
 from ifl.errors import MessageError
-from ifl.forms import Form
+from ifl.forms import Form, most_bytes
 from ifl.message import Message, decode, encode, sizes
+from ifl.seeding import rng
+from ifl.wire import HEADER_LIMIT
 
 UPLINK, DOWNLINK = "up", "down"
+UNPACKED_LIMIT = 2**30  # bytes of a compressed message down, which clients have no form for
 
 
 class Ledger:
@@ -36,6 +42,9 @@ class Channel:
 
     Args:
         agreed: what the symbols of forms stand for, beside classes.
+        seed: names the streams of codecs that draw random numbers. Each tensor has its own, by
+            direction, client, round, number of the message to or from this client in the round,
+            and name; so nobody's presence shifts what another's message draws.
     """
 
     def __init__(
@@ -44,12 +53,20 @@ class Channel:
         classes: int,
         device: str = "cpu",
         agreed: Mapping[str, int] | None = None,
+        seed: int = 0,
     ) -> None:
         self.codec = codec
         self.classes = classes
         self.device = device
         self.agreed = {**(agreed or {}), "classes": classes}
         self.ledger = Ledger()
+        self.seed = seed
+        self.begin_round(0)
+
+    def begin_round(self, number: int) -> None:
+        """Let what passes from now on belong to this round."""
+        self._number = number
+        self._carried: Counter[tuple[str, int]] = Counter()
 
     def up(
         self, messages: Mapping[int, Message], forms: Mapping[int, Form]
@@ -61,18 +78,20 @@ class Channel:
 
         Returns:
             What arrives, and why the rest is refused, by client. Both are counted; what is no
-            message at all counts as header.
+            message at all counts as header. Compressed bytes are shared out among the kinds.
         """
         arrived: dict[int, Message] = {}
         refused: dict[int, MessageError] = {}
         for client, message in messages.items():
-            payload = encode(message, self.codec, self.classes)
+            payload = self._sent(UPLINK, [client], message)
             counts = {"header": len(payload)}
             try:
-                counts = sizes(payload)
+                limit = HEADER_LIMIT + most_bytes(forms.get(client, {}), self.agreed)
+                received = self._unpacked(payload, limit)
+                counts = shared_out(sizes(received), len(payload))
                 if client not in forms:
                     raise MessageError("it is one upload too many")
-                decoded = decode(payload, self.codec, forms[client], self.agreed)
+                decoded = decode(received, self.codec, forms[client], self.agreed)
                 arrived[client] = self._placed(decoded)
             except MessageError as error:
                 refused[client] = error
@@ -86,15 +105,32 @@ class Channel:
         and counted once per receiver: unicast.
         """
         arrived: dict[int, Message] = {}
-        carried: dict[int, tuple[Mapping[str, int], Message]] = {}
+        receivers: dict[int, list[int]] = defaultdict(list)
         for client, message in messages.items():
-            if id(message) not in carried:
-                payload = encode(message, self.codec, self.classes)
-                received = self._placed(decode(payload, self.codec))
-                carried[id(message)] = sizes(payload), received
-            counts, arrived[client] = carried[id(message)]
-            self.ledger.add(DOWNLINK, client, counts)
-        return arrived
+            receivers[id(message)].append(client)
+        for clients in receivers.values():
+            payload = self._sent(DOWNLINK, clients, messages[clients[0]])
+            received = self._unpacked(payload, UNPACKED_LIMIT)
+            counts = shared_out(sizes(received), len(payload))
+            decoded = self._placed(decode(received, self.codec, None, self.agreed))
+            for client in clients:
+                arrived[client] = decoded
+                self.ledger.add(DOWNLINK, client, counts)
+        return {client: arrived[client] for client in messages}
+
+    def _sent(self, direction: str, clients: Sequence[int], message: Message) -> bytes:
+        """Return the bytes of a message from a client or to some, in the first one's streams."""
+        place = (direction, clients[0], self._number, self._carried[direction, clients[0]])
+        self._carried.update((direction, client) for client in clients)
+
+        def stream(name: str) -> Generator:
+            return rng(self.seed, "codec", *place, name)
+
+        payload = encode(message, self.codec, self.classes, stream)
+        return payload if self.codec.zstd is None else compress(payload, self.codec.zstd)
+
+    def _unpacked(self, payload: bytes, limit: int) -> bytes:
+        return payload if self.codec.zstd is None else decompress(payload, limit)
 
     def _placed(self, message: Message) -> Message:
         return Message(**{name: t.to(self.device) for name, t in message.tensors.items()})

@@ -74,6 +74,7 @@ class Engine:
 
     def _conduct(self, number: int) -> Outcome:
         seed = self.clients[0].training.seed
+        self.channel.begin_round(number)
         present = self.participation.present(self.clients, seed, number)
         if not present:
             return Outcome(None, 0, 0)
@@ -103,6 +104,7 @@ class Engine:
                 with self._stream("server", "modules", number, turn):
                     replies = self.server.reply(arrived)
                 inbox = self.channel.down(replies)
+                self.server.delivered(inbox)
             turn += 1
         with self._stream("server", "modules", number, turn):
             losses["the server"] = self.server.end_round()

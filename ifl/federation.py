@@ -88,6 +88,6 @@ def build(
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
         clients.append(Client(name, number, model, shard, training))
     agreed = {"B": training.batch_size, "d": fusion_dim}
-    channel = Channel(codec, data.classes, training.device, agreed)
+    channel = Channel(codec, data.classes, training.device, agreed, seed)
     engine = Engine(method, clients, channel, workers, participation, on_bad_upload)
     return Federation(data, engine)

@@ -6,7 +6,7 @@ stand in it as symbols: B, the rows of a batch, d, the fusion dimension, and cla
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, prod
 
 import torch
 from torch import Tensor
@@ -30,9 +30,13 @@ class Expected:
     low: int | None = None
     high: int | str = 0
 
+    def sizes(self, agreed: Mapping[str, int]) -> tuple[int, ...]:
+        """Return the shape in numbers."""
+        return tuple([agreed[n] if isinstance(n, str) else n for n in self.shape])
+
     def check_shape(self, name: str, shape: torch.Size, agreed: Mapping[str, int]) -> None:
         """Raise MessageError unless the shape is the one expected."""
-        expected = tuple([agreed[n] if isinstance(n, str) else n for n in self.shape])
+        expected = self.sizes(agreed)
         if shape != expected:
             raise MessageError(f"{name} has the shape {tuple(shape)}, expected {expected}")
 
@@ -68,6 +72,11 @@ def labels(*shape: int | str) -> Expected:
 
 
 FUSION_BATCH: Form = {"z": floats("B", "d"), "y": labels("B")}
+
+
+def most_bytes(form: Form, agreed: Mapping[str, int]) -> int:
+    """Return more bytes than any codec makes of what has this form, header left out: 16 a value."""
+    return sum(16 * (1 + prod(expected.sizes(agreed))) for expected in form.values())
 
 
 def check_names(form: Form, names: Collection[str]) -> None:

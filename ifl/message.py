@@ -4,18 +4,20 @@ The bytes are one safetensors file (``ifl/wire.py``). A tensor's kind in the led
 name up to the first dot; what is not tensor is "header".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 from safetensors.torch import save
-from torch import Tensor
+from torch import Generator, Tensor
 
+from ifl.bits import pack_labels, unpack_labels
 from ifl.codecs import Codec
 from ifl.errors import MessageError
 from ifl.forms import Form, check_names
 from ifl.wire import entries, read
 
-LABELS = "y"  # labels (B,) int64 travel in the smallest unsigned type that holds the classes
+LABELS = "y"  # labels (B,) int64
 LABEL_TYPES = (torch.uint8, torch.uint16, torch.uint32)
 FLOATS = torch.float32  # what every codec decodes to
 _PART = ":"  # separates a tensor's name from a codec's part of it
@@ -49,21 +51,34 @@ def label_type(classes: int) -> torch.dtype:
     return next(dtype for dtype in LABEL_TYPES if classes <= 2 ** (8 * dtype.itemsize))
 
 
-def encode(message: Message, codec: Codec, classes: int) -> bytes:
+def encode(
+    message: Message,
+    codec: Codec,
+    classes: int,
+    streams: Callable[[str], Generator] | None = None,
+) -> bytes:
     """Serialise a message.
 
-    Floating-point tensors pass through the codec, labels through ``label_type``, other
-    integers travel as they are.
+    Floating-point tensors pass through the codec, labels travel in ``label_type`` or packed, as
+    the codec says, other integers as they are.
+
+    Args:
+        streams: gives the start of the stream that is a tensor's, by its name, to codecs that
+            draw random numbers.
     """
     parts: dict[str, Tensor] = {}
     for name, tensor in message.tensors.items():
         tensor = tensor.detach().cpu()
         if tensor.is_floating_point():
-            for part, value in codec.encode(tensor).items():
+            stream = partial(streams, name) if streams else None
+            for part, value in codec.encode(tensor, stream).items():
                 parts[f"{name}{_PART}{part}" if part else name] = value.contiguous()
+        elif name == LABELS:
+            packs = codec.labels == "packed"
+            held = pack_labels(tensor, classes) if packs else tensor.to(label_type(classes))
+            parts[name] = held.contiguous()
         else:
-            integer = tensor.to(label_type(classes)) if name == LABELS else tensor
-            parts[name] = integer.contiguous()
+            parts[name] = tensor.contiguous()
     return save(parts)
 
 
@@ -77,7 +92,7 @@ def decode(
 
     Args:
         form: what the message has to hold; None for any message.
-        agreed: what the form's symbols stand for.
+        agreed: what the form's symbols stand for; packed labels need its ``classes``.
 
     Raises:
         MessageError: the bytes are no message, the codec cannot decode a tensor's parts, or
@@ -92,7 +107,10 @@ def decode(
     tensors: dict[str, Tensor] = {}
     for name, keys in grouped.items():
         parts = {key.partition(_PART)[2]: read(payload, found[key]) for key in keys}
-        value = _integers(name, parts) if name == LABELS else _values(name, parts, codec)
+        if name == LABELS:
+            value = _labels(name, parts, codec, agreed or {})
+        else:
+            value = _values(name, parts, codec)
         if form is not None:
             form[name].check_shape(name, value.shape, agreed or {})
         tensors[name] = value.long() if name == LABELS else value
@@ -101,9 +119,13 @@ def decode(
     return Message(**tensors)
 
 
-def _integers(name: str, parts: Mapping[str, Tensor]) -> Tensor:
+def _labels(
+    name: str, parts: Mapping[str, Tensor], codec: Codec, agreed: Mapping[str, int]
+) -> Tensor:
     if list(parts) != [""] or parts[""].dtype not in LABEL_TYPES:
         raise MessageError(f"{name} is not of unsigned integers")
+    if codec.labels == "packed":
+        return unpack_labels(parts[""], agreed["classes"])
     return parts[""]
 
 

@@ -117,6 +117,19 @@ def test_samples_that_came_late_stay_in_their_order(tiny: Build, tmp_path: Path)
     assert_goes_on(lambda: tiny(liar, count=3, on_bad_upload="skip"), tmp_path)
 
 
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *options("codec"),
+        "int4 codec.rounding=stochastic",
+        "int8 codec.rounding=stochastic codec.zstd=3 method=fl participation.dropout=0.3",
+        "int4 codec.rounding=stochastic method=fsl method.sync_base=true",
+    ],
+)
+def test_every_codec_goes_on_bit_for_bit(typed: str, tmp_path: Path) -> None:
+    assert_goes_on(lambda: small(*f"codec={typed}".split()), tmp_path)
+
+
 @pytest.mark.parametrize("option", options("optimizer"))
 @pytest.mark.parametrize("method", ["ifl", "centralized"])
 def test_every_optimizer_goes_on_bit_for_bit(option: str, method: str, tmp_path: Path) -> None:

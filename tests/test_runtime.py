@@ -13,6 +13,7 @@ from run import assemble
 from torch import Tensor, nn
 
 from ifl.client import Client
+from ifl.codecs import Envelope, Stream
 from ifl.errors import ConfigError
 from ifl.federation import Federation, Member
 from ifl.methods.ifl import IFL
@@ -68,8 +69,8 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
     return difference, max(float((ours - start).abs().max()) for ours, _, start in pairs)
 
 
-class Float64:
-    def encode(self, tensor: Tensor) -> dict[str, Tensor]:
+class Float64(Envelope):
+    def encode(self, tensor: Tensor, stream: Stream | None = None) -> dict[str, Tensor]:
         return {"": tensor}
 
     def decode(self, parts: Mapping[str, Tensor]) -> Tensor:

@@ -39,6 +39,9 @@ class Server(Protocol):
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Return the reply to each client that gets one, given one upload each of some."""
 
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Learn what its replies are at their receivers, decoded; it may decode them itself."""
+
     def end_round(self) -> Tensor | None:
         """Do what the server does between rounds; return its training losses, if it has any."""
 
@@ -84,6 +87,9 @@ class StatelessServer:
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Answer nobody."""
         return {}
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Do nothing."""
 
     def end_round(self) -> Tensor | None:
         """Do nothing."""

@@ -84,6 +84,10 @@ class FLServer(StatelessServer):
         """Return the weighted average of the uploads to their senders."""
         return self.average.reply(uploads)
 
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Keep the average as the clients got it."""
+        self.average.delivered(replies)
+
     def state(self) -> State:
         """Return the newest average and who holds it."""
         return self.average.state()

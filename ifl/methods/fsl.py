@@ -106,6 +106,11 @@ class FSLServer(ModularBlocks):
             return self.bases.reply(uploads)
         return self.learn(uploads)
 
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Keep the average of the base blocks as the clients got it."""
+        if self.bases:
+            self.bases.delivered(replies)
+
     def state(self) -> State:
         """Return the modular blocks, and the base blocks' average if there is one."""
         return {"modulars": super().state(), "bases": self.bases.state() if self.bases else None}
