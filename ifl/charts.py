@@ -1,8 +1,9 @@
 """What figures are made of: lines with intervals, axes, matrices, and the files they become."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from math import nan
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from textwrap import fill
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ UPLINK = {"uplink_mb": "uplink, all clients (MB)", "uplink_mb_per_client": "upli
 # Okabe & Ito 2008, safe for colour-blind readers; markers and dashes tell lines apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS, DASHES = "os^Dv<>P", ("-", "--", "-.", ":")
+_NARROW = ContextVar("narrow", default=False)
 HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 
@@ -78,7 +80,8 @@ def draw_matrices(
     panels = [(group, 100 * group.matrix()) for group in groups if group.matrix().size > 1]
     if not panels:
         return None
-    rows, columns = 1 + (len(panels) - 1) // 3, min(len(panels), 3)
+    most = 1 if _NARROW.get() else 3
+    rows, columns = 1 + (len(panels) - 1) // most, min(len(panels), most)
     figure = Figure(figsize=(1.5 + 3.2 * columns, 0.8 + 3.4 * rows), layout="constrained")
     low = min(90, 10 * (min(matrix.to_numpy().min() for _, matrix in panels) // 10))
     for position, (group, matrix) in enumerate(panels, 1):
@@ -94,7 +97,8 @@ def draw_matrices(
             ink = {"color": "black" if value > (low + 100) / 2 else "white"}
             axes.text(column, row, f"{value:.1f}", ink, ha="center", va="center", size="small")
     figure.colorbar(image, ax=figure.axes, label="test accuracy (%)")
-    figure.suptitle(f"{groups[0].data}: compositions after the last round, mean over seeds")
+    title = f"{groups[0].data}: compositions after the last round, mean over seeds"
+    figure.suptitle(wrapped(title, figure))
     return figure
 
 
@@ -106,8 +110,12 @@ def finish(
     place: Literal["below", "inside"] = "below",
 ) -> Figure:
     """Add the title, and the legend of these axes."""
-    figure.suptitle(fill(title, int(11 * figure.get_figwidth())))
+    figure.suptitle(wrapped(title, figure))
     handles, labels = axes.get_legend_handles_labels()
+    if _NARROW.get():
+        columns = 1
+        for lower in figure.axes[1:]:
+            lower.set_ylabel(lower.get_ylabel() or figure.axes[0].get_ylabel())
     if place == "inside":
         axes.legend(handles, labels, fontsize="small")
     else:
@@ -115,20 +123,42 @@ def finish(
     return figure
 
 
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Draw what is drawn inside for a narrow screen: panels below each other."""
+    token = _NARROW.set(True)
+    try:
+        yield
+    finally:
+        _NARROW.reset(token)
+
+
 def panels(count: int, height: float = 4, width: float = 4.4, **shared: Any) -> tuple[Figure, Any]:
-    """Return a figure and its panels, side by side."""
-    figure = Figure(figsize=(0.4 + width * count, height), layout="constrained")
-    all_axes = figure.subplots(1, count, squeeze=False, **shared)[0]
+    """Return a figure and its panels, side by side, or below each other in ``narrow``."""
+    if _NARROW.get():
+        size, shape = (4.4, 0.6 + min(height, 3.6) * count), (count, 1)
+    else:
+        size, shape = (0.4 + width * count, height), (1, count)
+    figure = Figure(figsize=size, layout="constrained")
+    all_axes = figure.subplots(*shape, squeeze=False, **shared).ravel()
     for axes in all_axes:
         axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelbottom=True)
     return figure, all_axes
 
 
+def wrapped(text: str, figure: Figure) -> str:
+    """Return text in lines that fit over a figure."""
+    return fill(text, int(10 * figure.get_figwidth()))
+
+
 def png(figure: Figure, dpi: int = 150) -> bytes:
-    """Return a PNG of at most 64 colours: as good for lines and areas, a third of the size."""
+    """Return a PNG of few colours: as good for lines and areas, a third of the size."""
+    colours = 128 if any(axes.images for axes in figure.axes) else 64
     drawn, small = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
-    picture = Image.open(drawn).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    picture = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
     picture.save(small, format="png", optimize=True)
     return small.getvalue()
 
@@ -138,11 +168,3 @@ def pdf(figure: Figure) -> bytes:
     drawn = io.BytesIO()
     figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
     return drawn.getvalue()
-
-
-def means(groups: Sequence[Group], column: str) -> dict[str, float]:
-    """Return the mean over seeds of a column of the last evaluation, by label."""
-    return {g.label: float(g.last()[column].mean()) if g.runs else nan for g in groups}
-
-
-Figures = Mapping[str, Figure]

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ifl.charts import UPLINK, draw_line, draw_matrices, logarithmic, look
+from ifl.charts import UPLINK, draw_line, draw_matrices, finish, logarithmic, look, panels
 from ifl.gather import Group, half_width
 from ifl.tables import Cell, Table, Value
 
@@ -22,9 +22,8 @@ __all__ = ["ROUNDS", "UPLINK", "draw_curves", "draw_matrices", "summarise", "tab
 
 def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
     """Draw accuracy against ROUNDS or UPLINK (logarithmic; who sends nothing is a level line)."""
-    figure = Figure(figsize=(2 + 4 * len(against), 4 + len(groups) / 4), layout="constrained")
-    panels = figure.subplots(1, len(against), sharey=True, squeeze=False)[0]
-    for axes, (column, name) in zip(panels, against.items(), strict=True):
+    figure, all_axes = panels(len(against), 4 + len(groups) / 4, sharey=True)
+    for axes, (column, name) in zip(all_axes, against.items(), strict=True):
         for n, group in enumerate(groups):
             last = group.last().mean()
             remark = "" if len(group.curve()) else " (no round common to its seeds)"
@@ -38,11 +37,9 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
             logarithmic(axes)
         else:
             axes.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:g}")
-        axes.grid(alpha=0.3)
-    panels[0].set_ylabel("test accuracy, mean over compositions (%)")
-    figure.suptitle(f"{groups[0].data}: mean over seeds, shaded: 95 % interval of the mean")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center")
-    return figure
+    all_axes[0].set_ylabel("test accuracy, mean over compositions (%)")
+    title = f"{groups[0].data}: mean over seeds, shaded: 95 % interval of the mean"
+    return finish(figure, all_axes[0], title, 1)
 
 
 def tabulate(groups: Sequence[Group]) -> pd.DataFrame:

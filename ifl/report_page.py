@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from ifl.charts import png
 from ifl.sections import Section, stem
 from ifl.studies import Table
+from ifl.studies.study import COUNT, ENDED
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --quiet: #5a5a5a;
@@ -40,6 +41,7 @@ th, td { padding: .25rem .55rem; text-align: left; vertical-align: top;
 thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 .number { text-align: right; } td.number { white-space: nowrap; }
 tbody tr:nth-child(even) { background: var(--band); }
+th[scope="rowgroup"] { padding-top: 1rem; background: var(--paper); }
 @media (max-width: 40rem) { dl { display: block; } dd { margin-bottom: .5rem; }
   body { padding: .75rem; } }
 @media print { :root { --ink: #000; --paper: #fff; --quiet: #333; --line: #999; --band: #fff;
@@ -80,7 +82,7 @@ def page(shown: Sequence[Section], notes: Sequence[str] = ()) -> str:
         + "".join(f"<p>{escape(' '.join(text.split()))}</p>\n" for text in remarks)
         + f'</header>\n<nav aria-label="Contents">\n<ol>\n<li><a href="#paper-here">Paper and here'
         f'</a></li>\n{contents}</ol>\n</nav>\n<main>\n<section id="paper-here">\n'
-        f"<h2>Paper and here</h2>\n{claims(shown).html()}{_missing(notes)}</section>\n"
+        f"<h2>Paper and here</h2>\n{_claims_html(shown)}{_missing(notes)}</section>\n"
         + "".join(_section(part) for part in shown)
         + "</main>\n</body>\n</html>\n"
     )
@@ -95,7 +97,24 @@ def claims(shown: Sequence[Section]) -> Table:
         for claim in part.claims
     ]
     head = ["study", "data", "what", "paper", "here", "holds here"]
-    return Table("paper-here", "What the paper reports, and what was measured here", head, rows)
+    caption = "What the paper reports, and what was measured here"
+    return Table("paper-here", caption, head, rows, f"{ENDED} {COUNT}")
+
+
+def _claims_html(shown: Sequence[Section]) -> str:
+    """Return the same table with a heading for each study, which fits narrow screens."""
+    table, before, body = claims(shown), "", ""
+    for study, data, *cells in table.rows:
+        heading = f"{study}, {data}"
+        if heading != before:
+            body += f'<tr><th colspan="4" scope="rowgroup">{escape(heading)}</th></tr>\n'
+        body += "<tr>" + "".join(f"<td>{escape(str(cell))}</td>" for cell in cells) + "</tr>\n"
+        before = heading
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.head[2:])
+    return (
+        f"<table>\n<caption>{escape(table.caption)}</caption>\n<thead><tr>{head}</tr></thead>\n"
+        f'<tbody>\n{body}</tbody>\n</table>\n<p class="notes">{escape(table.notes)}</p>\n'
+    )
 
 
 def _section(part: Section) -> str:
@@ -116,7 +135,7 @@ def _section(part: Section) -> str:
         for name, value in facts.items()
     )
     text += f"<dl>\n{''.join(terms)}</dl>\n{_missing(part.missing)}"
-    text += "".join(_figure(figure) for figure in part.figures.values())
+    text += "".join(_figure(figure, part.narrow.get(name)) for name, figure in part.figures.items())
     return text + "".join(table.html() for table in part.tables) + "</section>\n"
 
 
@@ -143,11 +162,18 @@ def describe(figure: Figure) -> str:
     return ". ".join(words) + "."
 
 
-def _figure(figure: Figure) -> str:
-    picture = base64.b64encode(png(figure, dpi=120)).decode()
+def _figure(figure: Figure, narrow: Figure | None) -> str:
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     caption = escape(figure.get_suptitle().replace("\n", " "))
-    return (
-        f'<figure>\n<img src="data:image/png;base64,{picture}" width="{width}" height="{height}" '
-        f'alt="{escape(describe(figure))}">\n<figcaption>{caption}</figcaption>\n</figure>\n'
+    small = (
+        f'<source media="(max-width: 40rem)" srcset="{_inside(narrow, 100)}">\n' if narrow else ""
     )
+    return (
+        f'<figure>\n<picture>\n{small}<img src="{_inside(figure, 100)}" width="{width}" '
+        f'height="{height}" alt="{escape(describe(figure))}">\n</picture>\n'
+        f"<figcaption>{caption}</figcaption>\n</figure>\n"
+    )
+
+
+def _inside(figure: Figure, dpi: int) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png(figure, dpi)).decode()}"

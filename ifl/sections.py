@@ -3,15 +3,15 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ifl.charts import pdf, png
+from ifl.charts import narrow, pdf, png
 from ifl.experiment import Header
 from ifl.gather import Group, Run, group_runs
-from ifl.studies import METHODS, STUDIES, Claim, draw, summarise, tabulate
+from ifl.studies import METHODS, STUDIES, Claim, Study, draw, summarise, tabulate
 from ifl.tables import Table
 
 MEASURED = ["round", "uplink_mb", "downlink_mb", "accuracy_mean", "accuracy_local"]
@@ -27,6 +27,7 @@ class Section:
         data: name of the data set.
         groups: its runs.
         figures: by name of their files.
+        narrow: the same for narrow screens, where they are asked for.
         tables: in their order.
         claims: rows of the table "paper / here".
         remarks: sentences that the results call for.
@@ -41,6 +42,7 @@ class Section:
     tables: Sequence[Table]
     claims: Sequence[Claim]
     remarks: Sequence[str]
+    narrow: Mapping[str, Figure] = field(default_factory=dict)
     header: Header | None = None
     missing: Sequence[str] = ()
 
@@ -59,29 +61,36 @@ class Section:
         return [command for command in typed if command] or [guess]
 
 
-def section(study: str, runs: Sequence[Run]) -> Section:
-    """Draw a study's runs on one data set; those of a study that is not known, in general."""
-    known = STUDIES.get(study)
-    if known is None:
-        groups = group_runs(runs)
-        table = summarise(tabulate(groups))
-        table = replace(
-            table, caption=f"{groups[0].data}: {table.caption[0].lower()}{table.caption[1:]}"
-        )
-        return Section(study, groups[0].data, groups, draw(groups), [table], [], [])
+def section(study: str, runs: Sequence[Run], both: bool = False) -> Section:
+    """Draw a study's runs on one data set; those of a study that is not known, in general.
+
+    Args:
+        study: its name.
+        runs: all of it on this data set.
+        both: draw for narrow screens too.
+    """
+    known = STUDIES.get(study) or Study(study, None, draw, general)
     groups = group_runs(runs, known.label, [*METHODS])
+    with narrow():
+        small = known.draw(groups) if both else {}
     shown = known.draw(groups), known.tabulate(groups), known.claim(groups), known.remark(groups)
-    return Section(study, groups[0].data, groups, *shown)
+    return Section(study, groups[0].data, groups, *shown, small)
 
 
-def sections(runs: Sequence[Run]) -> list[Section]:
+def general(groups: Sequence[Group]) -> list[Table]:
+    """Return the table of any runs."""
+    caption = f"{groups[0].data}: results after the last round"
+    return [replace(summarise(tabulate(groups)), caption=caption)]
+
+
+def sections(runs: Sequence[Run], both: bool = False) -> list[Section]:
     """Return a section for every study and data set, the studies of the paper first."""
     parts: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         parts.setdefault((run.study, run.data), []).append(run)
     order = {name: n for n, name in enumerate(STUDIES)}
     keys = sorted(parts, key=lambda key: (order.get(key[0], len(order)), key))
-    return [section(study, parts[study, data]) for study, data in keys]
+    return [section(study, parts[study, data], both) for study, data in keys]
 
 
 def measured(groups: Sequence[Group]) -> str:
@@ -108,12 +117,19 @@ def save(shown: Section, out: Path) -> list[Path]:
     end = stem(shown.data)
     for name, figure in shown.figures.items():
         files |= {out / f"{name}-{end}.png": png(figure), out / f"{name}-{end}.pdf": pdf(figure)}
-    for table in shown.tables:
-        kinds = {"md": table.markdown(), "tex": table.latex(), "csv": table.csv()}
-        for kind, text in kinds.items():
-            files[out / f"{table.name}-{end}.{kind}"] = text.encode()
     files[out / f"measured-{end}.csv"] = measured(shown.groups).encode()
     out.mkdir(parents=True, exist_ok=True)
     for path, content in files.items():
         path.write_bytes(content)
-    return [*files]
+    return [*files, *save_tables(shown.tables, out, f"-{end}")]
+
+
+def save_tables(tables: Sequence[Table], out: Path, end: str = "") -> list[Path]:
+    """Write each table as Markdown, LaTeX and CSV."""
+    files = []
+    for table in tables:
+        kinds = {"md": table.markdown(), "tex": table.latex(), "csv": table.csv()}
+        for kind, text in kinds.items():
+            files.append(out / f"{table.name}{end}.{kind}")
+            files[-1].write_text(text, encoding="utf-8")
+    return files

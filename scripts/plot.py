@@ -15,8 +15,8 @@ import pandas as pd
 from ifl import charts, gather, plots
 from ifl.errors import IFLError
 from ifl.experiment import header
-from ifl.report_page import page
-from ifl.sections import Section, save, sections, stem
+from ifl.report_page import claims, page
+from ifl.sections import Section, save, save_tables, sections, stem
 from ifl.studies import STUDIES, draw
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -45,13 +45,15 @@ def write(runs: Sequence[gather.Run], out: Path) -> list[Path]:
     return [*files, *(out / f"results.{kind}" for kind in ("csv", "tex", "md"))]
 
 
-def write_studies(runs: Sequence[gather.Run], root: Path, out: Path) -> tuple[list[Section], str]:
+def write_studies(
+    runs: Sequence[gather.Run], root: Path, out: Path, report: bool
+) -> tuple[list[Section], str]:
     """Write every study's files, below OUT where there are several; return sections and tables."""
     from absent import absent  # with Hydra, which knows what a grid spans
 
-    several = len({run.study for run in runs}) > 1
+    several = report or len({run.study for run in runs}) > 1
     shown, text = [], ""
-    for part in sections(runs):
+    for part in sections(runs, both=report):
         missing = absent(root, CONF, part.study, part.data)
         part = replace(part, header=header(CONF, part.study), missing=missing)
         files = save(part, out / part.study if several else out)
@@ -62,15 +64,15 @@ def write_studies(runs: Sequence[gather.Run], root: Path, out: Path) -> tuple[li
     return shown, text
 
 
-def write_report(shown: Sequence[Section], notes: Sequence[str], out: Path) -> Path:
-    """Write the page of all sections; name the studies that have no run."""
+def write_report(shown: Sequence[Section], notes: Sequence[str], out: Path) -> list[Path]:
+    """Write the page and the table "paper / here"; name the studies that have no run."""
     lacking = [name for name in STUDIES if name not in {part.study for part in shown}]
     command = "python scripts/run.py -m experiment={0} data=..."
     unseen = [f"{name}: no run yet; {command.format(name)}" for name in lacking]
     path = out / "report.html"
     out.mkdir(parents=True, exist_ok=True)
     path.write_text(page(shown, [*notes, *unseen]), encoding="utf-8")
-    return path
+    return [*save_tables([claims(shown)], out), path]
 
 
 def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
@@ -85,9 +87,9 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
         files = write(runs, out or folder / "plots")
         return "\n".join([*map(str, files), "", files[-1].read_text()]), notes
     target = out or folder / ("report" if report else "plots")
-    shown, text = write_studies(runs, folder, target)
+    shown, text = write_studies(runs, folder, target, report)
     if report:
-        text += f"{write_report(shown, notes, target)}\n"
+        text += "".join(f"{file}\n" for file in write_report(shown, notes, target))
     return text, [*notes, *(note for part in shown for note in part.missing)]
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ifl import measures
-from ifl.charts import UPLINK, draw_line, draw_points, finish, logarithmic, panels
+from ifl.charts import UPLINK, draw_line, draw_points, finish, logarithmic, panels, wrapped
 from ifl.gather import Group, Run
 from ifl.studies import uplink
 from ifl.studies.study import (
@@ -96,7 +96,8 @@ def draw_choices(groups: Sequence[Group]) -> Figure:
             axes.text(0.5, 50, "no such run yet", ha="center")
         axes.set(title=title, xlabel=UPLINK[COLUMN], ylim=(0, 100))
     left.set_ylabel("accuracy (%)")
-    figure.suptitle(f"{groups[0].data}: accuracy against uplink (shaded: 95 % interval)")
+    title = f"{groups[0].data}: accuracy against uplink (shaded: 95 % interval)"
+    figure.suptitle(wrapped(title, figure))
     return figure
 
 

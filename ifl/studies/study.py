@@ -37,7 +37,8 @@ class Study:
 
     Args:
         name: of the experiment.
-        label: names a run by what the study varies; what else differs is added.
+        label: names a run by what the study varies; what else differs is added. None: what
+            tells runs apart.
         draw: figures by name of their files.
         tabulate: tables.
         claim: what the study says of the paper's claim or question.
@@ -45,7 +46,7 @@ class Study:
     """
 
     name: str
-    label: Callable[[Run], str]
+    label: Callable[[Run], str] | None
     draw: Callable[[Sequence[Group]], Mapping[str, Figure]]
     tabulate: Callable[[Sequence[Group]], Sequence[Table]]
     claim: Callable[[Sequence[Group]], Sequence[Claim]] = field(default=lambda groups: [])
@@ -78,7 +79,7 @@ def outcome(groups: Sequence[Group], first: str = "setting", name: str = "result
     rows: list[list[Cell]] = []
     for g in groups:
         row: list[Cell] = [g.label, optimizer_name(g.runs[0]), len(g.runs)]
-        row.append(over_seeds(g.each(final("round")), 0))
+        row.append(Value(over_seeds(g.each(final("round"))).mean, digits=0))
         for column in ("accuracy_mean", "accuracy_local", "accuracy_cross"):
             row.append(over_seeds(g.each(final(column))))
         row.append(over_seeds(g.each(final("accuracy_sd")), 2))

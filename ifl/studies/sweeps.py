@@ -40,7 +40,7 @@ def draw_dims(groups: Sequence[Group]) -> dict[str, Figure]:
     left.set(xscale="log", xlabel="fusion dimension d, after the last round")
     left.set(ylabel="test accuracy (%)", ylim=(0, 100))
     places(left, dims, [f"{dim:g}" for dim in dims])
-    left.legend(fontsize="small", loc="lower right")
+    left.legend(fontsize="small")
     for n, group in enumerate(chosen):
         draw_line(right, group, PER_CLIENT, n, group.label)
     logarithmic(right)

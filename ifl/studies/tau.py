@@ -118,7 +118,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     first = all_axes[0]
     first.set(xscale="log", xlabel="local steps tau", ylabel="test accuracy (%)", ylim=(0, 100))
     places(first, sorted(taus), [f"{tau:g}" for tau in sorted(taus)])
-    first.legend(fontsize="small", loc="lower right")
+    first.legend(fontsize="small")
     if target is not None:
         draw_times(all_axes[1], groups, target)
     title = f"{groups[0].data}: local steps, and how fast a link has to be for averaging"
