@@ -41,16 +41,23 @@ def draw_line(axes: Axes, group: Group, column: str, n: int, label: str) -> None
 
 def logarithmic(axes: Axes) -> None:
     """Make the x axis logarithmic, with plain numbers that do not crowd it."""
+    low, high = axes.dataLim.intervalx
+    if low == high:  # a single point
+        axes.set_xlim(low / 2, high * 2)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     locator = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,))
     axes.xaxis.set(major_locator=locator, major_formatter="{x:g}", minor_formatter="")
 
 
-def places(axes: Axes, at: Sequence[float], names: Sequence[str]) -> None:
-    """Put ticks at these places of the x axis only."""
-    axes.set_xticks(at, names)
-    axes.set_xticks([], minor=True)
+def along(axes: Axes, at: Sequence[float], names: Sequence[str] | None = None) -> None:
+    """Make the x axis logarithmic around these places; with names, they have the only ticks."""
+    if at:
+        axes.set_xlim(min(at) / 1.3, max(at) * 1.3)
+    axes.set_xscale("log")
+    if names is not None:
+        axes.set_xticks(at, names)
+        axes.set_xticks([], minor=True)
 
 
 def draw_points(

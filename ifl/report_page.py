@@ -32,9 +32,9 @@ code { font: .85rem/1.5 ui-monospace, monospace; background: var(--band); paddin
   overflow-wrap: anywhere; }
 figure { margin: 1.25rem 0; }
 img { display: block; max-width: 100%; height: auto; background: #fff; padding: .25rem; }
-figcaption, caption, .notes { color: var(--quiet); font-size: .85rem; text-align: left; }
+figcaption, caption, .caption, .notes { color: var(--quiet); font-size: .85rem; text-align: left; }
 caption { padding-bottom: .35rem; }
-.scroll { overflow-x: auto; margin-top: 1.25rem; }
+.caption { margin: 1.25rem 0 .35rem; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .55rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
@@ -43,7 +43,12 @@ thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 tbody tr:nth-child(even) { background: var(--band); }
 th[scope="rowgroup"] { padding-top: 1rem; background: var(--paper); }
 @media (max-width: 40rem) { dl { display: block; } dd { margin-bottom: .5rem; }
-  body { padding: .75rem; } }
+  body { padding: .75rem; }
+  .wide, .wide tbody, .wide tr, .wide td { display: block; } .wide thead { display: none; }
+  .wide tr { padding: .35rem 0; border-bottom: 1px solid var(--line); }
+  .wide td { display: flex; justify-content: space-between; gap: 1rem; border: 0;
+    padding: .05rem .35rem; text-align: right; }
+  .wide td::before { content: attr(data-head); color: var(--quiet); text-align: left; } }
 @media print { :root { --ink: #000; --paper: #fff; --quiet: #333; --line: #999; --band: #fff;
     --link: #000; }
   body { max-width: none; font-size: 9.5pt; } nav { display: none; }
@@ -136,7 +141,7 @@ def _section(part: Section) -> str:
     )
     text += f"<dl>\n{''.join(terms)}</dl>\n{_missing(part.missing)}"
     text += "".join(_figure(figure, part.narrow.get(name)) for name, figure in part.figures.items())
-    return text + "".join(table.html() for table in part.tables) + "</section>\n"
+    return text + "".join(table.html(_anchor(part)) for table in part.tables) + "</section>\n"
 
 
 def _anchor(part: Section) -> str:

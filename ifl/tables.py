@@ -38,7 +38,7 @@ class Value:
     def __str__(self) -> str:
         if isnan(self.mean):
             return self.note or "-"
-        text = f"{self.mean:.{self.digits}f}"
+        text = f"{round(self.mean, self.digits) + 0:.{self.digits}f}"  # + 0: no "-0.0"
         if not isnan(self.half):
             text += f" ± {self.half:.{self.digits}f}"
         return f"{text} {self.note}".rstrip()
@@ -123,20 +123,29 @@ class Table:
         csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
         return text.getvalue()
 
-    def html(self) -> str:
-        """Return a table in a box that scrolls where it is too wide."""
+    def html(self, anchor: str) -> str:
+        """Return the table; a narrow screen shows each row as a list of head and cell.
+
+        Args:
+            anchor: what the caption's id begins with, unique in the page.
+        """
         kinds = ["" if self._is_text(n) else ' class="number"' for n in range(len(self.head))]
-        head = "".join(
-            f'<th scope="col"{kind}>{escape(name)}</th>'
-            for kind, name in zip(kinds, self.head, strict=True)
-        )
+        names = [escape(name) for name in self.head]
+        columns = [*zip(kinds, names, strict=True)]
+        head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in columns)
         body = ""
         for row in self.rows:
-            cells = zip(kinds, row, strict=True)
-            body += "<tr>" + "".join(f"<td{k}>{escape(str(c))}</td>" for k, c in cells) + "</tr>\n"
+            cells = zip(columns, row, strict=True)
+            body += "<tr>" + "".join(
+                f'<td{kind} data-head="{name}">{escape(str(cell))}</td>'
+                for (kind, name), cell in cells
+            )
+            body += "</tr>\n"
+        mine = escape(f"{anchor}-{self.name}")
         notes = f'<p class="notes">{escape(self.notes)}</p>\n' if self.notes else ""
         return (
-            f'<div class="scroll"><table>\n<caption>{escape(self.caption)}</caption>\n'
+            f'<p class="caption" id="{mine}">{escape(self.caption)}</p>\n'
+            f'<div class="scroll"><table class="wide" aria-labelledby="{mine}">\n'
             f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n{notes}"
         )
 

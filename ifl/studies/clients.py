@@ -6,7 +6,7 @@ from math import nan
 import numpy as np
 from matplotlib.figure import Figure
 
-from ifl.charts import draw_points, finish, look, panels, places
+from ifl.charts import along, draw_points, finish, look, panels
 from ifl.gather import Group, Run
 from ifl.studies.study import Claim, Study, final, in_step, method_name, outcome
 from ifl.tables import Cell, Table, Value, over_seeds
@@ -52,18 +52,18 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     for n, ((column, way), name) in enumerate(BYTES.items()):
         values = [megabytes(group, column, way) for group in chosen]
         grows = exponent(counts, values)
-        fitted = "" if np.isnan(grows) else f": N^{grows:.2f}"
+        fitted = "" if np.isnan(grows) else f": N^{round(grows, 2) + 0:.2f}"
         left.plot(counts, values, **look(n, f"{name}{fitted}"))
-    left.set(xscale="log", yscale="log", xlabel="clients N", ylabel="MB per round")
+    left.set(yscale="log", xlabel="clients N", ylabel="MB per round")
     left.yaxis.set(major_formatter="{x:g}")
     left.legend(fontsize="small", loc="upper left")
     low, high = left.get_ylim()
     left.set_ylim(low, high * (high / low) ** 0.5)  # room for the legend
     for n, (column, name) in enumerate(PARTS.items()):
         draw_points(right, counts, chosen, final(column), n, name)
-    right.set(xscale="log", xlabel="clients N", ylabel="test accuracy (%)", ylim=(0, 100))
+    right.set(xlabel="clients N", ylabel="test accuracy (%)", ylim=(0, 100))
     for axes in (left, right):
-        places(axes, counts, [f"{count:g}" for count in counts])
+        along(axes, counts, [f"{count:g}" for count in counts])
     title = f"{groups[0].data}: bytes per round and accuracy against the number of clients"
     return {"clients": finish(figure, right, title, place="inside")}
 
@@ -88,7 +88,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for (column, way), name in BYTES.items():
         grows = exponent(counts, [megabytes(group, column, way) for group in chosen])
-        here = "too few N" if np.isnan(grows) else f"N^{grows:.2f}"
+        here = "too few N" if np.isnan(grows) else f"N^{round(grows, 2) + 0:.2f}"
         claims.append(Claim(f"growth of bytes {name}", "open", here))
     for group in chosen[:1] + chosen[1:][-1:]:
         value = over_seeds(group.each(final("accuracy_mean")))

@@ -49,7 +49,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             left = left + width
         for whose, total in left.items():
             axes.text(total + most / 60, whose, f"{total:.1f} MB", va="center", size="small")
-        axes.set(xlabel=f"{name}, all clients (MB)", xlim=(0, 1.22 * most))
+        axes.set(xlabel=f"{name}, all clients (MB)", xlim=(0, 1.4 * most))
     all_axes[0].invert_yaxis()
     rounds = sorted({int(last(run, "round")) for group in groups for run in group.runs})
     title = f"{groups[0].data}: what travels in {' or '.join(map(str, rounds))} rounds"

@@ -48,11 +48,12 @@ def blocks(groups: Sequence[Group]) -> Table:
 
 
 def families(groups: Sequence[Group]) -> list[Table]:
-    """Return the accuracy across clients by their networks, where a group has several."""
+    """Return the accuracy across clients by networks, where several clients share one."""
     rows: list[list[Cell]] = []
     for group in groups:
         found = group.each(measures.by_family)
-        if len({pair[0] for pair in found[0]}) > 1:
+        kinds = {base for base, _ in found[0]}
+        if 1 < len(kinds) < group.setting("clients.count"):
             for base, modular in found[0]:
                 value = over_seeds([f[base, modular] for f in found], 1, 100)
                 rows.append([group.label, base, modular, value])

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ifl import measures
-from ifl.charts import UPLINK, draw_line, draw_points, finish, logarithmic, panels, wrapped
+from ifl.charts import UPLINK, along, draw_line, draw_points, finish, logarithmic, panels, wrapped
 from ifl.gather import Group, Run
 from ifl.studies import uplink
 from ifl.studies.study import (
@@ -58,15 +58,16 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     names = sorted(
         {str(g.runs[0].choices["optimizer"]) for g in groups}, key=("sgd", "momentum", "adam").index
     )
+    every = [float(group.setting("optimizer.base.lr")) for group in groups]
     for axes, (method, own) in zip(all_axes, methods.items(), strict=True):
         for n, name in enumerate(names):
             mine = [g for g in own if g.runs[0].choices["optimizer"] == name]
             rates, steps = in_step(mine, "optimizer.base.lr")
-            axes.set_xscale("log")
             if steps:
                 draw_points(axes, rates, steps, chosen_at, n, name)
             else:
                 axes.plot([], [], label=name)
+        along(axes, every)
         axes.set(title=method, xlabel="learning rate", ylim=(0, 100))
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
         axes.tick_params(axis="x", labelsize="small")

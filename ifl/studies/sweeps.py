@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from ifl import measures
-from ifl.charts import UPLINK, draw_line, draw_points, finish, logarithmic, panels, places
+from ifl.charts import UPLINK, along, draw_line, draw_points, finish, logarithmic, panels
 from ifl.gather import Group, Run
 from ifl.studies.clients import PARTS
 from ifl.studies.study import (
@@ -37,9 +37,9 @@ def draw_dims(groups: Sequence[Group]) -> dict[str, Figure]:
     figure, (left, right) = panels(2, 4.6, sharey=True)
     for n, (column, name) in enumerate(PARTS.items()):
         draw_points(left, dims, chosen, final(column), n, name)
-    left.set(xscale="log", xlabel="fusion dimension d, after the last round")
+    left.set(xlabel="fusion dimension d, after the last round")
     left.set(ylabel="test accuracy (%)", ylim=(0, 100))
-    places(left, dims, [f"{dim:g}" for dim in dims])
+    along(left, dims, [f"{dim:g}" for dim in dims])
     left.legend(fontsize="small")
     for n, group in enumerate(chosen):
         draw_line(right, group, PER_CLIENT, n, group.label)
@@ -102,8 +102,8 @@ def draw_alphas(groups: Sequence[Group]) -> dict[str, Figure]:
     right.set(ylabel="SD over modular blocks (points)")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.set(xscale="log", xlabel="alpha of the Dirichlet partition; iid")
-        places(axes, at, names)
+        axes.set_xlabel("alpha of the Dirichlet partition; iid")
+        along(axes, at, names)
         axes.tick_params(axis="x", labelsize="small")
         if 0 < numbered < len(at):  # iid is no value of alpha: it has a place of its own
             axes.axvline((at[numbered - 1] * at[numbered]) ** 0.5, color="black", linewidth=0.8)

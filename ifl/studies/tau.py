@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ifl import measures
-from ifl.charts import draw_points, finish, look, panels, places
+from ifl.charts import along, draw_points, finish, look, panels
 from ifl.gather import Group, Run
 from ifl.studies.study import (
     COUNT,
@@ -116,8 +116,8 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             name = f"{method_name(chosen[0].runs[0])}, after {' or '.join(map(str, rounds))} rounds"
             draw_points(all_axes[0], at, chosen, final("accuracy_mean"), n, name)
     first = all_axes[0]
-    first.set(xscale="log", xlabel="local steps tau", ylabel="test accuracy (%)", ylim=(0, 100))
-    places(first, sorted(taus), [f"{tau:g}" for tau in sorted(taus)])
+    first.set(xlabel="local steps tau", ylabel="test accuracy (%)", ylim=(0, 100))
+    along(first, sorted(taus), [f"{tau:g}" for tau in sorted(taus)])
     first.legend(fontsize="small")
     if target is not None:
         draw_times(all_axes[1], groups, target)
