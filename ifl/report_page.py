@@ -18,11 +18,11 @@ STYLE = """
   --line: #45474b; --band: #222428; --link: #8ab8ee; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 1rem; max-width: 64rem; color: var(--ink);
+body { margin: 0 auto; padding: 1rem; max-width: 75rem; color: var(--ink);
   background: var(--paper); font: 1rem/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 h1 { font-size: 1.6rem; line-height: 1.2; } h2 { font-size: 1.25rem; line-height: 1.3; }
 section { border-top: 1px solid var(--line); margin-top: 2rem; padding-top: .5rem; }
-a { color: var(--link); }
+p, dl, .missing { max-width: 52rem; } a { color: var(--link); }
 nav ol { columns: 18rem; padding-left: 1.5rem; }
 .claim, .remark, .missing { border-left: .25rem solid var(--line); padding-left: .75rem; }
 .remark { border-color: #d55e00; } .missing { border-color: #e69f00; }
@@ -36,7 +36,7 @@ figcaption, caption, .caption, .notes { color: var(--quiet); font-size: .85rem; 
 caption { padding-bottom: .35rem; }
 .caption { margin: 1.25rem 0 .35rem; } .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums; }
-th, td { padding: .25rem .55rem; text-align: left; vertical-align: top;
+th, td { padding: .25rem .45rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 .number { text-align: right; } td.number { white-space: nowrap; }
