@@ -54,7 +54,7 @@ th[scope="rowgroup"] { padding-top: 1rem; background: var(--paper); }
   body { max-width: none; font-size: 9.5pt; } nav { display: none; }
   .scroll { overflow: visible; } table { font-size: 7pt; } th, td { padding: .1rem .25rem; }
   td.number { white-space: normal; }
-  figure, tr { break-inside: avoid; } h2, caption { break-after: avoid; } }
+  figure, tr { break-inside: avoid; } h2, caption, .caption { break-after: avoid; } }
 """
 INTRO = """Every number here is computed from the runs' folders. Accuracies are those on the test
 data at the round named, never the best round; ± is half the 95 % Student t interval over seeds. MB
