@@ -5,7 +5,7 @@ Runs belong together by configuration without the seed, never by path.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,28 @@ class Run:
     seed: int
     ended: str
     data: str
+    study: str
+    command: str  # as it was typed; empty where that is not known
     choices: Mapping[str, str | None]
     path: Path
     config: Mapping[str, Any]  # by dotted key, without what tells no group from another
     rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy, and bytes as MB
     compositions: pd.DataFrame  # the rows of compositions.csv of the last of these rounds
+
+    def traffic(self) -> pd.DataFrame:
+        """Return the bytes of the whole run by direction and kind.
+
+        Raises:
+            IFLError: traffic.csv is missing or damaged.
+        """
+        try:
+            rows = pd.read_csv(self.path / "traffic.csv", usecols=["direction", "kind", "bytes"])
+            return rows.groupby(["direction", "kind"])["bytes"].sum().reset_index()
+        except (OSError, ValueError, LookupError) as error:
+            raise IFLError(
+                f"{self.path / 'traffic.csv'} is missing or damaged ({str(error).strip()}); "
+                "remove this run's folder, and the command that made it runs it again"
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +57,25 @@ class Group:
     """Runs that differ in nothing but the seed."""
 
     label: str
-    runs: Sequence[Run]
+    runs: Sequence[Run]  # by seed
+
+    @property
+    def method(self) -> str:
+        """The choice of conf/method."""
+        return str(self.runs[0].choices["method"])
+
+    @property
+    def data(self) -> str:
+        """The name of the data set."""
+        return self.runs[0].data
+
+    def setting(self, key: str) -> Any:
+        """Return a value of the configuration, by dotted key; None where it has none."""
+        return self.runs[0].config.get(key)
+
+    def each(self, measure: Callable[..., Any], *arguments: Any) -> list[Any]:
+        """Return a measure of every run."""
+        return [measure(run, *arguments) for run in self.runs]
 
     def last(self) -> pd.DataFrame:
         """Return the last evaluated round of each run, a row per seed."""
@@ -65,17 +100,21 @@ def half_width(values: "pd.Series[float]") -> float:
     return float(t.ppf(0.975, values.count() - 1) * values.sem())
 
 
-def load(root: Path) -> tuple[list[Run], list[str]]:
+def load(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
     """Return the finished runs in a folder, at any depth, and a note on every other one.
 
     Of several runs of one group and seed, the newest counts.
+
+    Args:
+        root: the folder.
+        by_study: keep the same run of several studies for each of them.
 
     Raises:
         IFLError: there is no such folder, or no finished run in it.
     """
     if not root.is_dir():
         raise IFLError(f"{root} is no folder; name one that holds runs, such as outputs")
-    newest: dict[tuple[str, int], Run] = {}
+    newest: dict[tuple[str, int, str], Run] = {}
     notes = []
     for path in sorted(file.parent for file in root.rglob("run.json")):
         try:
@@ -83,8 +122,9 @@ def load(root: Path) -> tuple[list[Run], list[str]]:
         except IFLError as error:
             notes.append(f"{path} left out: {error}")
             continue
-        twins = {newest.get((run.group, run.seed), run), run}
-        *older, newest[run.group, run.seed] = sorted(twins, key=lambda twin: twin.ended)
+        key = run.group, run.seed, run.study if by_study else ""
+        twins = {newest.get(key, run), run}
+        *older, newest[key] = sorted(twins, key=lambda twin: twin.ended)
         notes += [f"{old.path} left out: the same was run again later" for old in older]
     if not newest:
         why = f"{notes[0]}; {len(notes)} in all" if notes else "no run.json"
@@ -101,6 +141,7 @@ def _read(path: Path) -> Run:
     try:
         facts = {key: about[key] for key in ("seed", "ended", "data", "choices")}
         facts["group"] = fingerprint(about["config"], "seed")
+        facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
         config = relevant(about["config"], "seed")
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
         rounds[["uplink_mb", "downlink_mb"]] = rounds[["uplink_bytes", "downlink_bytes"]] / MB
@@ -113,13 +154,29 @@ def _read(path: Path) -> Run:
     return Run(**facts, path=path, config=config, rounds=rounds, compositions=compositions)
 
 
-def group_runs(runs: Sequence[Run]) -> list[Group]:
-    """Gather the runs of one data set over seeds, sorted by label."""
+def group_runs(
+    runs: Sequence[Run], name: Callable[[Run], str] | None = None, first: Sequence[str] = ()
+) -> list[Group]:
+    """Gather the runs of one data set over seeds, sorted by label.
+
+    Args:
+        runs: of one data set.
+        name: labels a run; where it gives several groups one label, what tells them apart is
+            added. By default all of the label is what tells groups apart.
+        first: methods that come before others, in this order.
+    """
     groups: dict[str, list[Run]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault(run.group, []).append(run)
-    names = labels([group[0] for group in groups.values()])
-    return sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.label))
+    firsts = [group[0] for group in groups.values()]
+    names = [name(run) for run in firsts] if name else labels(firsts)
+    for shared in {label for label in names if names.count(label) > 1}:
+        at = [n for n, label in enumerate(names) if label == shared]
+        for n, label in zip(at, labels([firsts[n] for n in at]), strict=True):
+            names[n] = ", ".join([shared, *label.split(", ")[1:]])
+    order = {method: n for n, method in enumerate(first)}
+    gathered = map(Group, names, groups.values())
+    return sorted(gathered, key=lambda group: (order.get(group.method, 99), _rank(group.label)))
 
 
 def _rank(label: str) -> list[str | float]:

@@ -1,35 +1,30 @@
-"""Draw figures and tables from runs: python scripts/plot.py outputs/quickstart [--out FOLDER]."""
+"""Draw figures and tables from runs, and the report of all studies.
+
+python scripts/plot.py outputs/paper/composition [--out FOLDER]
+python scripts/plot.py outputs --report [--out FOLDER]
+"""
 
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from ifl import gather, plots
+from ifl import charts, gather, plots
 from ifl.errors import IFLError
+from ifl.experiment import header
+from ifl.report_page import claims, page
+from ifl.sections import Section, save, save_tables, sections, stem
+from ifl.studies import STUDIES, draw
 
-HEAD = """\
-| group | data | seeds | mean % | local % | cross % | SD (points) | MB up total | MB up per client \
-| MB down total | rounds | seconds |
-| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |
-"""
-FOOT = "\n± is half the 95 % Student t interval of a mean over seeds; MB is 10^6 bytes.\n"
+CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return the results table for people: in per cent, "-" where there is nothing."""
-    text = HEAD
-    for row in table.to_dict("records"):
-        cells = [f"{row['label']}", f"{row['data']}", f"{row['seeds']}"]
-        for name in plots.ACCURACIES:
-            cell = f"{100 * row[name]:.1f} ± {100 * row[f'{name}_half_width']:.1f}"
-            cells.append(cell.replace(" ± nan", ""))
-        cells += [f"{row[name]:.2f}" for name in ("sd_points", *plots.UPLINK, "downlink_mb")]
-        cells += [f"{row['rounds']:.0f}", f"{row['seconds']:.1f}"]
-        text += f"| {' | '.join('-' if cell == 'nan' else cell for cell in cells)} |\n"
-    return text + FOOT
+    """Return the results table for people."""
+    return plots.summarise(table).markdown()
 
 
 def write(runs: Sequence[gather.Run], out: Path) -> list[Path]:
@@ -39,38 +34,85 @@ def write(runs: Sequence[gather.Run], out: Path) -> list[Path]:
     for data in sorted({run.data for run in runs}):
         groups = gather.group_runs([run for run in runs if run.data == data])
         tables.append(plots.tabulate(groups))
-        figures = {
-            "accuracy-uplink": plots.draw_curves(groups, plots.UPLINK),
-            "accuracy-rounds": plots.draw_curves(groups, plots.ROUNDS),
-        }
-        if matrices := plots.draw_matrices(groups):
-            figures["compositions"] = matrices
-        for name, figure in figures.items():
-            for suffix in ("png", "pdf"):
-                files.append(out / f"{name}-{data.replace('/', '_')}.{suffix}")
-                figure.savefig(files[-1], dpi=150)
+        for name, figure in draw(groups).items():
+            for suffix, content in (("png", charts.png(figure)), ("pdf", charts.pdf(figure))):
+                files.append(out / f"{name}-{stem(data)}.{suffix}")
+                files[-1].write_bytes(content)
     table = pd.concat(tables)
     table.to_csv(out / "results.csv", index=False)
+    (out / "results.tex").write_text(plots.summarise(table).latex())
     (out / "results.md").write_text(markdown(table))
-    return [*files, out / "results.csv", out / "results.md"]
+    return [*files, *(out / f"results.{kind}" for kind in ("csv", "tex", "md"))]
+
+
+def write_studies(
+    runs: Sequence[gather.Run], root: Path, out: Path, report: bool
+) -> tuple[list[Section], str]:
+    """Write every study's files, below OUT where there are several; return sections and tables."""
+    from absent import absent  # with Hydra, which knows what a grid spans
+
+    several = report or len({run.study for run in runs}) > 1
+    shown, text = [], ""
+    for part in sections(runs, both=report):
+        missing = absent(root, CONF, part.study, part.data)
+        part = replace(part, header=header(CONF, part.study), missing=missing)
+        files = save(part, out / part.study if several else out)
+        tables = "".join(f"\n{table.caption}\n\n{table.markdown()}" for table in part.tables)
+        text += "".join(f"{file}\n" for file in files)
+        text += tables + "".join(f"\n{remark}\n" for remark in part.remarks) + "\n"
+        shown.append(part)
+    return shown, text
+
+
+def write_report(shown: Sequence[Section], notes: Sequence[str], out: Path) -> list[Path]:
+    """Write the page and the table "paper / here"; name the studies that have no run."""
+    lacking = [name for name in STUDIES if name not in {part.study for part in shown}]
+    command = "python scripts/run.py -m experiment={0} data=..."
+    unseen = [f"{name}: no run yet; {command.format(name)}" for name in lacking]
+    path = out / "report.html"
+    out.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(shown, [*notes, *unseen]), encoding="utf-8")
+    return [*save_tables([claims(shown)], out), path]
+
+
+def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
+    """Draw what is in a folder; return what to print, and notes on what is not there.
+
+    Raises:
+        IFLError: there is no finished run in it.
+    """
+    runs, notes = gather.load(folder, by_study=True)
+    if not report and not {run.study for run in runs} & {*STUDIES}:
+        runs, notes = gather.load(folder)
+        files = write(runs, out or folder / "plots")
+        return "\n".join([*map(str, files), "", files[-1].read_text()]), notes
+    target = out or folder / ("report" if report else "plots")
+    shown, text = write_studies(runs, folder, target, report)
+    if report:
+        text += "".join(f"{file}\n" for file in write_report(shown, notes, target))
+    return text, [*notes, *(note for part in shown for note in part.missing)]
 
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(description="Draw all finished runs below a folder.")
     parser.add_argument("folder", type=Path, help="holds runs, at any depth")
-    parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/plots)")
+    parser.add_argument(
+        "--out", type=Path, help="where to write (default: FOLDER/plots or FOLDER/report)"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="write report.html with every study besides"
+    )
     options = parser.parse_args()
     try:
-        runs, notes = gather.load(options.folder)
-        files = write(runs, options.out or options.folder / "plots")
+        text, notes = show(options.folder, options.out, options.report)
     except (IFLError, OSError) as error:
         way_out = "; name another folder with --out" if isinstance(error, OSError) else ""
         print(f"Error: {error}{way_out}", file=sys.stderr)
         return 1
     for note in notes:
         print(f"Note: {note}", file=sys.stderr)
-    print(*files, "", files[-1].read_text(), sep="\n", end="")
+    print(text, end="")
     return 0
 
 

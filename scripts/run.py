@@ -5,6 +5,7 @@ python scripts/run.py [group=option ...] [key=value ...]; -m sweeps; --help list
 
 import io
 import os
+import shlex
 import sys
 import tempfile
 import traceback
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ifl.federation import Federation
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
 GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}}  # no _target_
 
 
@@ -187,6 +189,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "choices": _choices(),
         "config": plain,
         "recipe": _recipe(),
+        "command": os.environ.get(COMMAND),
     }
     folder, interrupted = record.path, (record.path / "run.json").exists()
 
@@ -259,6 +262,7 @@ def job(config: DictConfig) -> None:
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
+    os.environ[COMMAND] = shlex.join(["python", "scripts/run.py", *sys.argv[1:]])
     os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
     try:
         job()

@@ -39,18 +39,22 @@ def write_run(
     accuracy: Mapping[int, float] | None = None,
     matrix: Mapping[tuple[str, str], float] = SQUARE,
     uplink: int = 1_000_000,
+    traffic: Mapping[tuple[str, str], int] | None = None,
     ended: str = "2026-01-01T00:00:00+00:00",
     **about: Any,
 ) -> Path:
     """Write a run of the configuration with these overrides.
 
     ``accuracy`` is by round, ``matrix`` that of the last one; those before are all zero.
+    ``traffic`` is by direction and kind, of client 0 in each round.
     """
-    config = config_of(*overrides)
+    seed = [int(o.removeprefix("seed=")) for o in overrides if o.startswith("seed=")]
+    config = config_of(*(o for o in overrides if not o.startswith("seed="))) | {"seed": sum(seed)}
     accuracy = accuracy or {5: 0.4, 10: 0.6}
     chosen = dict(override.split("=", 1) for override in overrides)
     choices = {group: chosen.get(group, option) for group, option in CHOICES.items()}
-    facts = {"data": NAMES[choices["data"]], "seed": config["seed"], "config": config}
+    validated = ", validation" * (config["validation"] > 0)
+    facts = {"data": NAMES[choices["data"]] + validated, "seed": config["seed"], "config": config}
     facts |= {"choices": choices | {"experiment": None}, "group": fingerprint(config, "seed")}
     with RunFolder(path) as folder:
         folder.rewind()
@@ -59,7 +63,8 @@ def write_run(
             tested = accuracy.get(n), local, None, sd
             row = Round(n, n * uplink, 4 * n * uplink, *tested, 1.0, 4, 0, n / 2)
             now = matrix if n == max(accuracy) else dict.fromkeys(matrix, 0.0)
-            folder.write_round(row, now if n in accuracy else {}, [])
+            sent = [(way, 0, kind, size) for (way, kind), size in (traffic or {}).items()]
+            folder.write_round(row, now if n in accuracy else {}, sent)
         folder.describe({**facts, "finished": True, "ended": ended, **about})
     return path
 
@@ -353,12 +358,13 @@ def test_everything_is_written_and_printed(
     figures = ["accuracy-uplink-Digits", "accuracy-rounds-Digits", "accuracy-uplink-KMNIST-10k"]
     figures += ["accuracy-rounds-KMNIST-10k", "compositions-KMNIST-10k"]
     names = {f"{name}.{kind}" for name in figures for kind in ("png", "pdf")}
-    assert {path.name for path in out.iterdir()} == names | {"results.csv", "results.md"}
+    tables = {f"results.{kind}" for kind in ("csv", "md", "tex")}
+    assert {path.name for path in out.iterdir()} == names | tables
     assert all(path.stat().st_size > 100 for path in out.iterdir())
     assert (out / "accuracy-uplink-Digits.png").read_bytes().startswith(b"\x89PNG")
     assert (out / "accuracy-uplink-Digits.pdf").read_bytes().startswith(b"%PDF")
     printed = capsys.readouterr()
-    *files, rest = printed.out.split("\n", len(figures) * 2 + 2)
+    *files, rest = printed.out.split("\n", len(figures) * 2 + 3)
     assert {*files} == {str(path) for path in out.iterdir()}
     assert rest.strip("\n") == (out / "results.md").read_text().strip("\n")
     assert printed.err.count("\n") == 1

@@ -15,9 +15,9 @@ from threading import Event, Thread
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from spans import spanned
 
 from ifl.errors import ConfigError, LauncherError
 from ifl.journal import JOURNAL, Journal
@@ -96,23 +96,8 @@ class GridSweeper(BasicSweeper):
             _ = result.return_value  # raises what the run raised
 
     def jobs(self, arguments: list[str]) -> list[list[str]]:
-        """Return the overrides of every job; what is typed replaces its key, and what is below.
-
-        So that ``method=fl`` replaces ``method: centralized`` together with its
-        ``method.architecture``.
-        """
-        parser = OverridesParser.create(config_loader=self.loader)
-        typed = parser.parse_overrides(arguments)
-        replaced = tuple(f"{override.key_or_group}." for override in typed)
-        jobs: dict[frozenset[str], list[str]] = {}
-        for grid in self.grids:
-            kept = {k: v for k, v in grid.items() if not f"{k}.".startswith(replaced)}
-            own = [f"{k}={'null' if v is None else v}" for k, v in kept.items()]
-            overrides = [*parser.parse_overrides(own), *typed]
-            (split,) = self.split_arguments(overrides, max_batch_size=None)
-            for job in split:
-                jobs.setdefault(frozenset(job), job)
-        return list(jobs.values())
+        """Return the overrides of every job."""
+        return spanned(self.grids, arguments, self.loader)
 
     def sort_out(self, jobs: Sequence[list[str]]) -> tuple[list[dict[str, Any]], list[list[str]]]:
         """Return what run.json holds of finished runs, and the jobs that are to be run.

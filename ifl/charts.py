@@ -1,0 +1,177 @@
+"""What figures are made of: lines with intervals, axes, matrices, and the files they become."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from textwrap import fill
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+from PIL import Image
+
+from ifl.gather import Group, Run, half_width
+
+UPLINK = {"uplink_mb": "uplink, all clients (MB)", "uplink_mb_per_client": "uplink per client (MB)"}
+# Okabe & Ito 2008, safe for colour-blind readers; markers and dashes tell lines apart in grey.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS, DASHES = "os^Dv<>P", ("-", "--", "-.", ":")
+_NARROW = ContextVar("narrow", default=False)
+HATCHES = ("", "///", "...", "xxx", "\\\\\\")
+
+
+def look(n: int, label: str, marker: bool = True) -> dict[str, Any]:
+    """Return the look of the n-th line: colour, dash, marker and label."""
+    style = {"color": COLOURS[n % len(COLOURS)], "linestyle": DASHES[n % len(DASHES)]}
+    return style | {"label": label} | ({"marker": MARKERS[n % len(MARKERS)]} if marker else {})
+
+
+def draw_line(axes: Axes, group: Group, column: str, n: int, label: str) -> None:
+    """Draw a group's accuracy (%) against a column, with its interval shaded."""
+    curve = group.curve()
+    style = look(n, label) | {"markevery": 1 + len(curve) // 12}
+    axes.plot(curve[column], 100 * curve["accuracy_mean"], **style)
+    bounds = 100 * curve["low"], 100 * curve["high"]
+    axes.fill_between(curve[column], *bounds, color=style["color"], alpha=0.15, linewidth=0)
+
+
+def logarithmic(axes: Axes) -> None:
+    """Make the x axis logarithmic, with plain numbers that do not crowd it."""
+    low, high = axes.dataLim.intervalx
+    if low == high:  # a single point
+        axes.set_xlim(low / 2, high * 2)
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    locator = LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,))
+    axes.xaxis.set(major_locator=locator, major_formatter="{x:g}", minor_formatter="")
+
+
+def along(axes: Axes, at: Sequence[float], names: Sequence[str] | None = None) -> None:
+    """Make the x axis logarithmic around these places; with names, they have the only ticks."""
+    if at:
+        axes.set_xlim(min(at) / 1.3, max(at) * 1.3)
+    axes.set_xscale("log")
+    if names is not None:
+        axes.set_xticks(at, names)
+        axes.set_xticks([], minor=True)
+
+
+def draw_points(
+    axes: Axes,
+    at: Sequence[float],
+    groups: Sequence[Group],
+    measure: Callable[[Run], float],
+    n: int,
+    label: str,
+) -> None:
+    """Draw a measure of one group after the other, mean and interval; not where it has none."""
+    values = [pd.Series(group.each(measure), dtype=float) for group in groups]
+    means, halves = [v.mean() for v in values], [half_width(v) for v in values]
+    if not np.isnan(means).all():
+        axes.errorbar(at, means, np.nan_to_num(halves), **look(n, label), capsize=3)
+
+
+def draw_matrices(
+    groups: Sequence[Group], owners: Callable[[Run, str], str] = lambda run, owner: owner
+) -> Figure | None:
+    """Draw the compositions of every group that has more than one; None if none has.
+
+    Args:
+        groups: one panel each.
+        owners: names the owner of a base block.
+    """
+    panels = [(group, 100 * group.matrix()) for group in groups if group.matrix().size > 1]
+    if not panels:
+        return None
+    most = 1 if _NARROW.get() else 3
+    rows, columns = 1 + (len(panels) - 1) // most, min(len(panels), most)
+    figure = Figure(figsize=(1.5 + 3.2 * columns, 0.8 + 3.4 * rows), layout="constrained")
+    low = min(90, 10 * (min(matrix.to_numpy().min() for _, matrix in panels) // 10))
+    for position, (group, matrix) in enumerate(panels, 1):
+        axes = figure.add_subplot(rows, columns, position)
+        image = axes.imshow(matrix, cmap="cividis", aspect="auto", vmin=low, vmax=100)
+        title = fill(group.label, 30)
+        axes.set(title=title, xlabel="modular block's owner", ylabel="base block's owner")
+        named = [fill(owners(group.runs[0], str(owner)), 14) for owner in matrix.index]
+        for axis, names in ((axes.xaxis, [*matrix.columns]), (axes.yaxis, named)):
+            every = 1 + len(names) // 11
+            axis.set_ticks(range(0, len(names), every), names[::every])
+        for (row, column), value in np.ndenumerate(matrix.to_numpy()) if len(matrix) <= 8 else ():
+            ink = {"color": "black" if value > (low + 100) / 2 else "white"}
+            axes.text(column, row, f"{value:.1f}", ink, ha="center", va="center", size="small")
+    figure.colorbar(image, ax=figure.axes, label="test accuracy (%)")
+    title = f"{groups[0].data}: compositions after the last round, mean over seeds"
+    figure.suptitle(wrapped(title, figure))
+    return figure
+
+
+def finish(
+    figure: Figure,
+    axes: Axes,
+    title: str,
+    columns: int = 2,
+    place: Literal["below", "inside"] = "below",
+) -> Figure:
+    """Add the title, and the legend of these axes."""
+    figure.suptitle(wrapped(title, figure))
+    handles, labels = axes.get_legend_handles_labels()
+    if _NARROW.get():
+        columns = 1
+        for lower in figure.axes[1:]:
+            lower.set_ylabel(lower.get_ylabel() or figure.axes[0].get_ylabel())
+    if place == "inside":
+        axes.legend(handles, labels, fontsize="small")
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
+    return figure
+
+
+@contextmanager
+def narrow() -> Iterator[None]:
+    """Draw what is drawn inside for a narrow screen: panels below each other."""
+    token = _NARROW.set(True)
+    try:
+        yield
+    finally:
+        _NARROW.reset(token)
+
+
+def panels(count: int, height: float = 4, width: float = 4.4, **shared: Any) -> tuple[Figure, Any]:
+    """Return a figure and its panels, side by side, or below each other in ``narrow``."""
+    if _NARROW.get():
+        size, shape = (4.4, 0.6 + min(height, 3.6) * count), (count, 1)
+    else:
+        size, shape = (0.4 + width * count, height), (1, count)
+    figure = Figure(figsize=size, layout="constrained")
+    all_axes = figure.subplots(*shape, squeeze=False, **shared).ravel()
+    for axes in all_axes:
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelbottom=True)
+    return figure, all_axes
+
+
+def wrapped(text: str, figure: Figure) -> str:
+    """Return text in lines that fit over a figure."""
+    return fill(text, int(10 * figure.get_figwidth()))
+
+
+def png(figure: Figure, dpi: int = 150) -> bytes:
+    """Return a PNG of few colours: as good for lines and areas, a third of the size."""
+    colours = 128 if any(axes.images for axes in figure.axes) else 64
+    drawn, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=dpi)
+    picture = Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    picture.save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def pdf(figure: Figure) -> bytes:
+    """Return a PDF that says nothing of when it was made: the same figure, the same bytes."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
+    return drawn.getvalue()

@@ -1,0 +1,99 @@
+"""open/clients: how bytes and accuracy grow with the number of clients."""
+
+from collections.abc import Sequence
+from math import nan
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ifl.charts import along, draw_points, finish, look, panels
+from ifl.gather import Group, Run
+from ifl.studies.study import Claim, Study, final, in_step, method_name, outcome
+from ifl.tables import Cell, Table, Value, over_seeds
+
+KEY = "clients.count"
+BYTES = {
+    ("downlink_mb", "all clients"): "down, all clients",
+    ("uplink_mb", "all clients"): "up, all clients",
+    ("downlink_mb", "per client"): "down per client",
+    ("uplink_mb", "per client"): "up per client",
+}
+PARTS = {"accuracy_mean": "all compositions", "accuracy_local": "own blocks"}
+PARTS |= {"accuracy_cross": "across clients"}
+
+
+def label(run: Run) -> str:
+    """Name the number of clients."""
+    name = f"N = {run.config[KEY]}"
+    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+
+
+def megabytes(group: Group, column: str, way: str) -> float:
+    """Return MB per round, all clients together or per client."""
+    per_round = [final(column)(run) / final("round")(run) for run in group.runs]
+    return float(np.mean(per_round)) / (1 if way == "all clients" else group.setting(KEY))
+
+
+def exponent(counts: Sequence[float], values: Sequence[float]) -> float:
+    """Return the slope of the least-squares line through the logarithms; NaN for one point.
+
+    >>> round(exponent([2, 4, 8], [12, 48, 192]), 6)
+    2.0
+    """
+    if len({*counts}) < 2 or min(values) <= 0:
+        return nan
+    return float(np.polyfit(np.log(counts), np.log(values), 1)[0])
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw bytes with their fitted exponents, and accuracy, against the number of clients."""
+    counts, chosen = in_step(groups, KEY)
+    figure, (left, right) = panels(2, 5)
+    for n, ((column, way), name) in enumerate(BYTES.items()):
+        values = [megabytes(group, column, way) for group in chosen]
+        grows = exponent(counts, values)
+        fitted = "" if np.isnan(grows) else f": N^{round(grows, 2) + 0:.2f}"
+        left.plot(counts, values, **look(n, f"{name}{fitted}"))
+    left.set(yscale="log", xlabel="clients N", ylabel="MB per round")
+    left.yaxis.set(major_formatter="{x:g}")
+    left.legend(fontsize="small", loc="upper left")
+    low, high = left.get_ylim()
+    left.set_ylim(low, high * (high / low) ** 0.5)  # room for the legend
+    for n, (column, name) in enumerate(PARTS.items()):
+        draw_points(right, counts, chosen, final(column), n, name)
+    right.set(xlabel="clients N", ylabel="test accuracy (%)", ylim=(0, 100))
+    for axes in (left, right):
+        along(axes, counts, [f"{count:g}" for count in counts])
+    title = f"{groups[0].data}: bytes per round and accuracy against the number of clients"
+    return {"clients": finish(figure, right, title, place="inside")}
+
+
+def tabulate(groups: Sequence[Group]) -> list[Table]:
+    """Return the fitted exponents, and what all came to."""
+    counts, chosen = in_step(groups, KEY)
+    rows: list[list[Cell]] = []
+    for (column, way), name in BYTES.items():
+        values = [megabytes(group, column, way) for group in chosen]
+        grows = Value(exponent(counts, values), digits=3)
+        rows.append([name, *(Value(value, digits=3) for value in values), grows])
+    head = ["MB per round", *(group.label for group in chosen), "exponent of N"]
+    caption = f"{groups[0].data}: MB per round against the number of clients"
+    notes = "Exponent: slope of the least-squares line through the logarithms."
+    return [Table("growth", caption, head, rows, notes), outcome(chosen)]
+
+
+def claim(groups: Sequence[Group]) -> list[Claim]:
+    """Give the exponents, and the accuracy at both ends."""
+    counts, chosen = in_step(groups, KEY)
+    claims = []
+    for (column, way), name in BYTES.items():
+        grows = exponent(counts, [megabytes(group, column, way) for group in chosen])
+        here = "too few N" if np.isnan(grows) else f"N^{round(grows, 2) + 0:.2f}"
+        claims.append(Claim(f"growth of bytes {name}", "open", here))
+    for group in chosen[:1] + chosen[1:][-1:]:
+        value = over_seeds(group.each(final("accuracy_mean")))
+        claims.append(Claim(f"accuracy, {group.label} (%)", "open", str(value)))
+    return claims
+
+
+STUDIES = [Study("open/clients", label, draw, tabulate, claim)]

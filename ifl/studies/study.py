@@ -1,0 +1,121 @@
+"""What a study is: labels, figures, tables, and what becomes of the paper's claim."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from matplotlib.figure import Figure
+
+from ifl import measures
+from ifl.gather import Group, Run
+from ifl.tables import Cell, Table, Value, over_seeds
+
+METHODS = {  # in the order of figures and tables
+    "ifl": "IFL",
+    "fsl": "FSL",
+    "fl": "FL",
+    "local": "no communication",
+    "centralized": "all data in one place",
+}
+MARK = "†"
+ENDED = f"{MARK} a run ended before it had sent so much: its last accuracy."
+COUNT = "(k of n): the mean of k seeds, the others have no such value."
+
+
+class Claim(NamedTuple):
+    """A row of the table "paper / here"."""
+
+    what: str  # with its unit
+    paper: str
+    here: str
+    holds: bool | None = None  # None: the paper leaves it open
+
+
+@dataclass(frozen=True)
+class Study:
+    """How the runs of an experiment of conf/experiment are shown.
+
+    Args:
+        name: of the experiment.
+        label: names a run by what the study varies; what else differs is added. None: what
+            tells runs apart.
+        draw: figures by name of their files.
+        tabulate: tables.
+        claim: what the study says of the paper's claim or question.
+        remark: sentences that the results call for.
+    """
+
+    name: str
+    label: Callable[[Run], str] | None
+    draw: Callable[[Sequence[Group]], Mapping[str, Figure]]
+    tabulate: Callable[[Sequence[Group]], Sequence[Table]]
+    claim: Callable[[Sequence[Group]], Sequence[Claim]] = field(default=lambda groups: [])
+    remark: Callable[[Sequence[Group]], Sequence[str]] = field(default=lambda groups: [])
+
+
+def method_name(run: Run) -> str:
+    """Name a method as figures do."""
+    method = str(run.choices["method"])
+    return METHODS.get(method, method)
+
+
+def optimizer_name(run: Run) -> str:
+    """Name optimiser and learning rate, of both blocks where they differ."""
+    rates = [f"{run.config[f'optimizer.{block}.lr']:g}" for block in ("base", "modular")]
+    return f"{run.choices['optimizer']} {' / '.join(dict.fromkeys(rates))}"
+
+
+def final(column: str) -> Callable[[Run], float]:
+    """Return the measure of a column after the last round; accuracies in per cent."""
+    scale = 100 if column.startswith("accuracy_") and column != "accuracy_sd" else 1
+    return lambda run: scale * measures.last(run, column)
+
+
+def outcome(groups: Sequence[Group], first: str = "setting", name: str = "results") -> Table:
+    """Return what every group came to after the last round, and what it cost."""
+    head = [first, "optimiser", "seeds", "rounds", "mean (%)", "local (%)", "cross (%)"]
+    head += ["SD (points)", "worst (%)", "up per client (MB)", "up, all (MB)"]
+    head += ["down, all (MB)", "time (s)"]
+    rows: list[list[Cell]] = []
+    for g in groups:
+        row: list[Cell] = [g.label, optimizer_name(g.runs[0]), len(g.runs)]
+        row.append(Value(over_seeds(g.each(final("round"))).mean, digits=0))
+        for column in ("accuracy_mean", "accuracy_local", "accuracy_cross"):
+            row.append(over_seeds(g.each(final(column))))
+        row.append(over_seeds(g.each(final("accuracy_sd")), 2))
+        row.append(over_seeds(g.each(measures.worst), 1, 100))
+        for column in ("uplink_mb_per_client", "uplink_mb", "downlink_mb"):
+            row.append(Value(over_seeds(g.each(final(column))).mean, digits=2))
+        rows.append([*row, over_seeds(g.each(final("seconds")), 0)])
+    caption = f"{groups[0].data}: after the last round"
+    notes = "± is half the 95 % Student t interval over seeds. Mean, local, cross: accuracy over "
+    notes += (
+        "all compositions, those of one client's blocks, those across clients; SD over modular "
+    )
+    notes += "blocks, mean over base blocks; worst: composition. MB are 10^6 bytes. The time "
+    notes += "includes evaluations; all clients shared the cores that the run had."
+    return Table(name, caption, head, rows, notes)
+
+
+def accuracy_at(group: Group, mb: float, column: measures.Column) -> Value:
+    """Return the accuracy (%) at this uplink over seeds, marked where a run ended before it."""
+    found = [measures.accuracy_at(run, mb, column) for run in group.runs]
+    note = MARK if any(at.ended for at in found) else ""
+    return over_seeds([at.accuracy for at in found], 1, 100, note)
+
+
+def percent(values: Sequence[float | None], unit: str = "%") -> str:
+    """Return mean and interval of fractions as text."""
+    value = over_seeds(values, 1, 100, none="no run")
+    return f"{value} {unit}" if value.mean == value.mean else str(value)
+
+
+def of_method(groups: Sequence[Group], method: str) -> list[Group]:
+    """Return the groups of a method."""
+    return [group for group in groups if group.method == method]
+
+
+def in_step(groups: Sequence[Group], key: str) -> tuple[list[float], list[Group]]:
+    """Return the groups by the size of a number of their configuration, and these numbers."""
+    chosen = sorted((g for g in groups if g.setting(key) is not None), key=lambda g: g.setting(key))
+    return [float(group.setting(key)) for group in chosen], chosen

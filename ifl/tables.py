@@ -1,0 +1,160 @@
+"""One table, written as Markdown, LaTeX (booktabs), CSV and HTML with the same numbers."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from math import isnan, nan
+
+import pandas as pd
+
+from ifl.gather import half_width
+
+# What LaTeX reads as commands, and signs that its plain fonts lack.
+LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "†": r"$\dagger$",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number of a table, such as 81.9 ± 0.4 (2 of 3).
+
+    Args:
+        mean: NaN where there is none, and the note says why.
+        half: half the 95 % interval; NaN where there is one seed.
+        digits: after the point.
+        note: what has to be known of this number.
+    """
+
+    mean: float
+    half: float = nan
+    digits: int = 1
+    note: str = ""
+
+    def __str__(self) -> str:
+        if isnan(self.mean):
+            return self.note or "-"
+        text = f"{round(self.mean, self.digits) + 0:.{self.digits}f}"  # + 0: no "-0.0"
+        if not isnan(self.half):
+            text += f" ± {self.half:.{self.digits}f}"
+        return f"{text} {self.note}".rstrip()
+
+
+Cell = str | int | Value
+
+
+def over_seeds(
+    values: Sequence[float | None],
+    digits: int = 1,
+    scale: float = 1,
+    note: str = "",
+    none: str = "",
+) -> Value:
+    """Return mean and interval of those that are there, and how many of how many where not all.
+
+    Args:
+        values: one per seed; None or NaN where a seed has none.
+        scale: factor, such as 100 for per cent.
+        note: said of the mean.
+        none: said where no seed has a value.
+    """
+    there = pd.Series([v for v in values if v is not None], dtype=float).dropna() * scale
+    if there.empty:
+        return Value(nan, note=none)
+    count = f"({len(there)} of {len(values)})" if len(there) < len(values) else ""
+    return Value(there.mean(), half_width(there), digits, f"{note} {count}".strip())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption; numbers have their unit in the head.
+
+    Args:
+        name: of its files.
+        caption: names the data set.
+        head: of each column.
+        rows: a cell per column.
+        notes: what its marks mean, below it.
+    """
+
+    name: str
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: str = ""
+
+    def _is_text(self, column: int) -> bool:
+        return all(isinstance(row[column], str) for row in self.rows)
+
+    def markdown(self) -> str:
+        """Return the table alone, with its notes."""
+        rule = ["---" if self._is_text(n) else "--:" for n in range(len(self.head))]
+        cells = [self.head, rule, *([str(cell) for cell in row] for row in self.rows)]
+        lines = [f"| {' | '.join(c.replace('|', '/') for c in row)} |\n" for row in cells]
+        return "".join(lines) + (f"\n{self.notes}\n" if self.notes else "")
+
+    def latex(self) -> str:
+        r"""Return a table environment; needs \usepackage{booktabs}."""
+        columns = "".join("l" if self._is_text(n) else "r" for n in range(len(self.head)))
+        lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}"]
+        lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+        lines += [" & ".join(map(_latex, self.head)) + r" \\", r"\midrule"]
+        lines += [" & ".join(_latex(str(cell)) for cell in row) + r" \\" for row in self.rows]
+        lines += [r"\bottomrule", r"\end{tabular}"]
+        lines += [rf"\\[1ex] {{\footnotesize {_latex(self.notes)}}}"] if self.notes else []
+        return "\n".join([*lines, r"\end{table}", ""])
+
+    def csv(self) -> str:
+        """Return numbers with six digits; intervals and notes are columns of their own."""
+        columns: list[list[str]] = []
+        for n, name in enumerate(self.head):
+            cells = [row[n] for row in self.rows]
+            values = [cell if isinstance(cell, Value) else Value(nan) for cell in cells]
+            columns.append([name, *(_plain(cell) for cell in cells)])
+            if not all(isnan(value.half) for value in values):
+                columns.append([f"{name}, ±", *(_plain(Value(value.half)) for value in values)])
+            if any(value.note for value in values):
+                columns.append([f"{name}, note", *(value.note for value in values)])
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
+        return text.getvalue()
+
+    def html(self, anchor: str) -> str:
+        """Return the table; a narrow screen shows each row as a list of head and cell.
+
+        Args:
+            anchor: what the caption's id begins with, unique in the page.
+        """
+        kinds = ["" if self._is_text(n) else ' class="number"' for n in range(len(self.head))]
+        names = [escape(name) for name in self.head]
+        columns = [*zip(kinds, names, strict=True)]
+        head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in columns)
+        body = ""
+        for row in self.rows:
+            cells = zip(columns, row, strict=True)
+            body += "<tr>" + "".join(
+                f'<td{kind} data-head="{name}">{escape(str(cell))}</td>'
+                for (kind, name), cell in cells
+            )
+            body += "</tr>\n"
+        mine = escape(f"{anchor}-{self.name}")
+        notes = f'<p class="notes">{escape(self.notes)}</p>\n' if self.notes else ""
+        return (
+            f'<p class="caption" id="{mine}">{escape(self.caption)}</p>\n'
+            f'<div class="scroll"><table class="wide" aria-labelledby="{mine}">\n'
+            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n{notes}"
+        )
+
+
+def _plain(cell: Cell) -> str:
+    if isinstance(cell, Value):
+        return "" if isnan(cell.mean) else f"{cell.mean:.6g}"
+    return str(cell)
+
+
+def _latex(text: str) -> str:
+    return "".join(LATEX.get(sign, sign) for sign in text)

@@ -1,0 +1,87 @@
+"""Which runs a study should have and has not: those of its experiment's grid, as it was typed."""
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from spans import spanned
+
+from ifl.errors import IFLError
+from ifl.results import NEUTRAL, flatten, read_about
+
+# No part of a run's identity, or told by the folder that is looked at.
+ASIDE = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
+
+
+def absent(folder: Path, conf: Path, study: str, data: str) -> list[str]:
+    """Return a sentence for every setting of a study that lacks runs on a data set.
+
+    Args:
+        folder: holds runs, at any depth. Unfinished ones count as there: they are named anyway.
+        conf: holds the experiment of this name; without one nothing is missing.
+        study: of these runs.
+        data: name of the data set.
+    """
+    path = conf / "experiment" / f"{study}.yaml"
+    if not path.is_file():
+        return []
+    there = []
+    for file in sorted(folder.rglob("run.json")):
+        about = read_about(file.parent) or {}
+        config = about.get("config")
+        known = isinstance(config, Mapping) and config.get("study") == study
+        if known and about.get("data") == data:
+            there.append(about)
+    commands = {str(about["command"]) for about in there if about.get("command")} or {""}
+    missing: dict[str, set[str]] = {}
+    for job in wanted(path, commands):
+        if not any(is_one(about, job) for about in there):
+            setting = " ".join(f"{k}={v}" for k, v in job.items() if k != "seed")
+            missing.setdefault(setting, set()).add(job.get("seed", "0"))
+    return [
+        f"{study}, {data}: missing is {setting or 'the only setting'}, seed "
+        + ", ".join(sorted(seeds, key=lambda seed: (len(seed), seed)))
+        for setting, seeds in missing.items()
+    ]
+
+
+def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
+    """Return the runs that commands ask of an experiment: key and value of what sets one apart."""
+    sweeper: Any = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper") or {}
+    grids = [{**(sweeper.get("params") or {}), **g} for g in sweeper.get("grids") or [{}]]
+    jobs: dict[str, dict[str, str]] = {}
+    for command in commands:
+        typed = [word for word in shlex.split(command) if "=" in word and not word.startswith("-")]
+        try:
+            spans = spanned(grids, typed)
+        except Exception as error:
+            raise IFLError(f"{path}: its grid cannot be read ({error})") from error
+        for overrides in spans:
+            pairs = (override.lstrip("+~").split("=", 1) for override in overrides)
+            job = {k: v for k, v in pairs if not f"{k}.".startswith(tuple(f"{a}." for a in ASIDE))}
+            jobs.setdefault(repr(sorted(job.items())), job)
+    return list(jobs.values())
+
+
+def is_one(about: Mapping[str, Any], job: Mapping[str, str]) -> bool:
+    """Return whether a run is that of a job, by the values of all that the job sets."""
+    config, choices = flatten(about["config"]), about.get("choices") or {}
+    return all(
+        same(choices[key] if key in choices else config[key], value)
+        for key, value in job.items()
+        if key in choices or key in config
+    )
+
+
+def same(value: object, text: str) -> bool:
+    """Return whether a value of a configuration is what a command line says."""
+    if isinstance(value, bool) or value is None:
+        return text.lower() == {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, int | float):
+        try:
+            return float(text) == value
+        except ValueError:
+            return False
+    return str(value) == text.strip("'\"")

@@ -1,0 +1,63 @@
+"""What is read off one run, on tables that are known."""
+
+from pathlib import Path
+
+import pytest
+from test_plots import write_run
+
+from ifl import measures
+from ifl.gather import Run, load
+
+MATRIX = {("0", "0"): 0.9, ("0", "1"): 0.7, ("1", "0"): 0.4, ("1", "1"): 0.8}
+
+
+def run(tmp_path: Path, *overrides: str) -> Run:
+    """A MB a round over four clients; evaluated in rounds 2, 4 and 6."""
+    write_run(tmp_path / "run", *overrides, accuracy={2: 0.5, 4: 0.8, 6: 0.7}, matrix=MATRIX)
+    return load(tmp_path)[0][0]
+
+
+@pytest.mark.parametrize(
+    ("mb", "expected"),
+    [
+        (1.9, (None, None, False)),
+        (2, (0.5, 2, False)),
+        (3.999, (0.5, 2, False)),
+        (5, (0.8, 4, False)),
+        (6, (0.7, 6, True)),
+        (100, (0.7, 6, True)),
+    ],
+)
+def test_accuracy_at_an_uplink_is_that_of_the_last_evaluation_before(
+    tmp_path: Path, mb: float, expected: tuple[float | None, float | None, bool]
+) -> None:
+    assert measures.accuracy_at(run(tmp_path), mb, "uplink_mb") == expected
+
+
+def test_accuracy_at_an_uplink_per_client_counts_a_quarter(tmp_path: Path) -> None:
+    assert measures.accuracy_at(run(tmp_path), 1, "uplink_mb_per_client") == (0.8, 1, False)
+
+
+def test_the_first_evaluation_that_reaches_an_accuracy_counts(tmp_path: Path) -> None:
+    mine = run(tmp_path)
+    assert measures.first_reaching(mine, 0.7, "uplink_mb") == 4
+    assert measures.first_reaching(mine, 0.8, "round") == 4
+    assert measures.first_reaching(mine, 0.81, "uplink_mb") is None
+
+
+def test_a_row_of_the_matrix_has_own_cross_and_population_sd(tmp_path: Path) -> None:
+    rows = measures.by_base(run(tmp_path))
+    assert rows["0"] == pytest.approx((0.8, 0.9, 0.7, 10))
+    assert rows["1"] == pytest.approx((0.6, 0.8, 0.4, 20))
+    assert measures.worst(run(tmp_path)) == 0.4
+
+
+def test_families_are_those_of_the_clients_that_meet(tmp_path: Path) -> None:
+    mine = run(tmp_path, "clients=shallow_and_deep")
+    one, ten = "1 convolution", "10 convolutions"
+    assert measures.by_family(mine) == {(one, ten): 0.7, (ten, one): 0.4}
+    assert [measures.owner_name(mine, owner) for owner in ("2", "3", "server")] == [
+        one,
+        ten,
+        "server",
+    ]

@@ -1,0 +1,103 @@
+"""The page: valid, closed in itself, and with everything that it should say."""
+
+import base64
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from test_plots import command, write_run
+from test_studies import fill
+
+from ifl.gather import load
+from ifl.report_page import page
+from ifl.sections import sections
+
+VOID = {"meta", "img", "source", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects tags with their attributes, and refuses what is not closed where it should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def of(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def read(path: Path) -> Reader:
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def test_the_report_holds_every_study_and_loads_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "outputs"
+    fill(runs, "paper/homogeneous")
+    fill(runs, "paper/communication")
+    sent = {("uplink", "z"): 1000}
+    other = "experiment=paper/communication", "data=kmnist10k"
+    write_run(runs / "communication-2", *other, traffic=sent)
+    write_run(runs / "unfinished", "method=fsl", finished=False)
+    assert command(monkeypatch, runs, "--report") == 0
+    out = runs / "report"
+    assert str(out / "report.html") in capsys.readouterr().out
+    for name in ("paper-here.md", "paper-here.csv", "paper-here.tex"):
+        assert (out / name).stat().st_size > 100
+    assert (out / "paper" / "homogeneous" / "accuracy-Digits.png").exists()
+    assert (out / "report.html").stat().st_size < 1_000_000
+
+    here = read(out / "report.html")
+    assert here.tags[0][0] == "html"
+    assert "lang" in here.of("html")[0]
+    ids = [attributes["id"] for _, attributes in here.tags if "id" in attributes]
+    assert len({*ids}) == len(ids)
+    for attributes in here.of("a"):
+        assert attributes["href"].removeprefix("#") in ids
+    for _, attributes in here.tags:
+        for name in ("src", "srcset"):
+            if name in attributes:
+                head, content = attributes[name].split(",")
+                assert head == "data:image/png;base64"
+                assert base64.b64decode(content).startswith(b"\x89PNG")
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in here.tags}
+    assert "http" not in here.text + (out / "report.html").read_text().split("</style>")[0]
+    assert len(here.of("img")) == 1 + 1 + 1
+    assert all(len(attributes["alt"]) > 40 for attributes in here.of("img"))
+    for said in (
+        "Does training converge with two identical fully connected networks at d = 128?",
+        "over 85 % accuracy",
+        "python scripts/run.py -m experiment=paper/homogeneous data=digits",
+        "paper/communication, KMNIST-10k",
+        "KMNIST-10k is not KMNIST",
+        "left out: not finished",
+        "open/tau: no run yet",
+        "paper/communication, KMNIST-10k: missing is method=fsl, seed 0",
+    ):
+        assert said in here.text
+
+
+def test_what_comes_from_runs_is_escaped(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "experiment=paper/communication", command="run.py 'a<b>&\"'")
+    text = page(sections(load(tmp_path, by_study=True)[0]), ["<script>alert(1)</script>"])
+    assert "&lt;script&gt;" in text
+    assert "<script" not in text
+    assert "a&lt;b&gt;&amp;" in text
