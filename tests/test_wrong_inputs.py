@@ -120,6 +120,9 @@ RUN = {
     # choices that contradict each other
     "rounds=null": "rounds=null needs another end: set stop.uplink_mb, or stop.seconds",
     "stop.per_client=true": "stop.per_client=true says how to count stop.uplink_mb; set that too",
+    "stop.uplink_mb=0.2": "stop.uplink_mb=0.2 is below what the first round sends, 0.221",
+    "stop.uplink_mb=0.05 stop.per_client=true": "=0.05 per client is below what the first round",
+    "method=local rounds=null stop.uplink_mb=8": "=8 is never reached, since Local sends nothing",
     "partition.alpha=0.3": "partition.alpha must be > 0 and goes with partition=dirichlet, got 0.3",
     "partition=classes partition.per_client=11": "it must be between 3 and 10",
     "batch_size=400": "batch_size must not exceed the smallest shard, got 400",
