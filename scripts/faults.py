@@ -1,6 +1,6 @@
 """Do to runs what a bad day does, and count what they lose.
 
-python scripts/faults.py [--kills 60] [--seed 0]   # kills; a grid killed; two launchers at once
+python scripts/faults.py [--kills 60] [--seed 1]   # kills; a grid killed; two launchers at once
 python scripts/faults.py --fuzz 1000000            # messages, coverage-guided; needs atheris
 python scripts/faults.py --soak 5000               # rounds of every method, memory watched
 python scripts/faults.py --cost 200                # rounds, timed: what checkpoints take of them
@@ -24,7 +24,7 @@ def main() -> int:
     """Try what is asked for; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=positive, metavar="N", help="kills in all, 60 by default")
-    parser.add_argument("--seed", type=int, default=0, help="of the instants, or of the fuzz")
+    parser.add_argument("--seed", type=positive, default=1, help="of the instants, or of the fuzz")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--fuzz", type=positive, metavar="N", help="feed N messages to the decoder")
     what.add_argument("--soak", type=positive, metavar="N", help="run N rounds of every method")

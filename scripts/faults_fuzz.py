@@ -1,6 +1,6 @@
 """Feeds the decoder of messages bytes that no client of ours would send, led by coverage.
 
-Source of the fuzzer: libFuzzer by way of Atheris (pip install -e ".[fuzz]"). It starts from
+Source of the fuzzer: libFuzzer by way of Atheris (pip install -e ".[test]"). It starts from
 honest messages of every codec in conf/codec and changes bytes; half of the time the header
 and its declared length are kept in step, since nothing else gets past the first check. Read as
 every kind of upload that a method declares, such bytes have to fit, or to raise MessageError,
@@ -192,8 +192,8 @@ def fuzz(messages: int, seed: int, say: Callable[[str], None], patience: float =
     """
     if find_spec("atheris") is None:
         raise ConfigError(
-            'the fuzz needs Atheris, which is not installed: pip install -e ".[fuzz]" (Linux, '
-            "Python 3.11 to 3.13)"
+            'the fuzz needs Atheris, which is not installed: pip install -e ".[test]" (Linux '
+            "on x86-64, Python from 3.11 on)"
         )
     with tempfile.TemporaryDirectory(prefix="ifl-fuzz-") as folder:
         command = [sys.executable, __file__, str(messages), str(seed), folder]
@@ -254,7 +254,7 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
         changed = in_step(data, lambda part: atheris.Mutate(part, max(len(part), 64)), which)
         return changed[:longest]
 
-    options = [f"-seed={seed + 1}", f"-max_len={LONGEST}", "-timeout=20", f"-dict={words}"]
+    options = [f"-seed={seed}", f"-max_len={LONGEST}", "-timeout=20", f"-dict={words}"]
     options += [f"-artifact_prefix={folder}/", "-verbosity=0", str(corpus)]
     atheris.Setup([sys.argv[0], *options], one, custom_mutator=change)
     atheris.Fuzz()
