@@ -5,8 +5,10 @@ import shutil
 import subprocess
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import faults_fuzz
@@ -125,9 +127,9 @@ def target(made: Mapping[str, Codec]) -> Target:
 @pytest.fixture(autouse=True)
 def _traced() -> Any:
     """Let Python count its bytes, as the fuzz does."""
-    faults_fuzz.tracemalloc.start()
+    tracemalloc.start()
     yield
-    faults_fuzz.tracemalloc.stop()
+    tracemalloc.stop()
 
 
 def test_honest_messages_of_every_codec_and_form_fit(target: Target) -> None:
@@ -138,7 +140,7 @@ def test_honest_messages_of_every_codec_and_form_fit(target: Target) -> None:
 
 
 def test_a_change_in_step_declares_the_length_that_the_header_has(target: Target) -> None:
-    message, rolls = target.honest()[0], faults_fuzz.random.Random(0)
+    message, rolls = target.honest()[0], Random(0)
     changed = {in_step(message, lambda part: part + b" ", rolls) for _ in range(9)}
     assert len(changed) == 2
     lengths = {int.from_bytes(other[1:9], "little") for other in changed}
@@ -155,11 +157,12 @@ def other(**tensors: torch.Tensor) -> Message:
     return Message(**{**FITS.tensors, **tensors})
 
 
-def idle(seconds: float) -> None:
-    """Keep the processor busy for so long."""
+def late(seconds: float) -> Message:
+    """Return what fits, after keeping the processor busy for so long."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
+    return FITS
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def idle(seconds: float) -> None:
         lambda *_: other(more=torch.ones(1)),
         lambda *_: (torch.zeros(10**6), FITS)[1],
         lambda *_: (bytearray(10**6), FITS)[1],
-        lambda *_: (idle(0.06), FITS)[1],
+        lambda *_: late(0.06),
     ],
 )
 def test_a_decoder_with_a_defect_is_found_out(
@@ -189,14 +192,14 @@ def test_an_error_of_another_type_or_a_size_that_is_none_is_found_out(target: Ta
     def failing(*_: object) -> Message:
         raise KeyError("z")
 
-    real, target.decode = target.decode, failing
+    real, target.decode = target.decode, failing  # type: ignore[assignment]
     with pytest.raises(KeyError):
         target(b"\0" + Z)
     target.decode, target.sizes = real, lambda payload: {"z": len(payload) - 1}
     with pytest.raises(DefectError, match="are counted as"):
         target(b"\0" + Z)
 
-    def refusing(payload: bytes) -> Mapping[str, int]:
+    def refusing(payload: bytes) -> dict[str, int]:
         raise MessageError("no")
 
     target.sizes = refusing

@@ -105,7 +105,7 @@ RANGES: Mapping[str, Range] = {
     ),
     "method.architecture": Range(lambda v: federation(method=Centralized(1, v)), 0, 2),
     **{
-        f"local.tau of {method.__name__}": Range(method, 1)  # type: ignore[attr-defined]
+        f"local.tau of {method.__name__}": Range(method, 1)
         for method in (IFL, FL, FSL, Local, Centralized)
     },
 }
