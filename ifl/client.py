@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.checks import above, whole
+from ifl.checks import above, typed, whole
 from ifl.data import Shard
 from ifl.divergence import Watch
 from ifl.errors import ConfigError
@@ -61,9 +61,10 @@ class Optimizers:
         if "lr" in settings:
             above(f"{field}.lr", settings["lr"], 0)
         momentum = settings.get("momentum", 0)
-        if not isinstance(momentum, int | float) or not 0 <= momentum < 1:
+        number = isinstance(momentum, int | float) and not isinstance(momentum, bool)
+        if not number or not 0 <= momentum < 1:  # type: ignore[operator]
             raise ConfigError(
-                f"{field}.momentum must be at least 0 and below 1, got {momentum}; 0 is none"
+                f"{field}.momentum must be a number >= 0 and < 1, got {typed(momentum)}; 0 is none"
             )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ifl import checkpoint
+from ifl.budget import check_budget
 from ifl.channel import DOWNLINK, UPLINK
 from ifl.engine import Engine, Outcome
 from ifl.errors import DivergenceError, MessageError
@@ -37,11 +38,13 @@ def run(
         What run.json holds at the end.
 
     Raises:
+        ConfigError: the schedule's budget in bytes is below what one round sends.
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
         MessageError: an upload is refused, likewise, unless the engine skips those.
     """
     engine = federation.engine
     clients, ledger = engine.clients, engine.channel.ledger
+    check_budget(schedule, engine)
     test_x = federation.data.test.inputs().to(clients[0].training.device)
     test_y = federation.data.test.y.to(test_x.device)
     number, before, final = _take_up(engine, folder)
@@ -64,6 +67,8 @@ def run(
             raise
         uplink, downlink, result = ledger.totals[UPLINK], ledger.totals[DOWNLINK], None
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
+        if schedule.only_bytes and not any(engine.server.expects(c.number) for c in clients):
+            reason = reason or "nothing more is to be sent: stop.uplink_mb is out of reach"
         if reason or number % schedule.eval_every == 0:
             result = engine.evaluate(test_x, test_y)
             if schedule.accuracy is not None and result.mean >= schedule.accuracy:

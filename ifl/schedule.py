@@ -59,6 +59,11 @@ class Schedule:
                     "write 0.9 for 90 %"
                 )
 
+    @property
+    def only_bytes(self) -> bool:
+        """Whether nothing but ``uplink_mb`` ends the run."""
+        return self.rounds is None and self.accuracy is None and self.seconds is None
+
     def uplink_bytes(self, clients: int) -> float:
         """Return the limit on the bytes of all clients; infinite if there is none."""
         if self.uplink_mb is None:

@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
+from test_message import CODECS
 
 from ifl.channel import Channel
 from ifl.codecs import Float32
@@ -167,9 +168,9 @@ def test_whatever_a_codec_raises_on_parts_it_never_wrote_is_the_same_error(
 
 
 @settings(deadline=None, max_examples=300)
-@given(data=st.data())
-def test_any_change_of_a_message_is_refused_or_still_fits(data: st.DataObject) -> None:
-    payload = bytearray(BYTES)
+@given(codec=st.sampled_from(sorted(CODECS)), data=st.data())
+def test_any_change_of_a_message_is_refused_or_still_fits(codec: str, data: st.DataObject) -> None:
+    payload = bytearray(encode(GOOD, CODECS[codec], 10))
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(payload)))
         until = data.draw(st.one_of(st.just(at), st.integers(at, len(payload))))
@@ -178,7 +179,7 @@ def test_any_change_of_a_message_is_refused_or_still_fits(data: st.DataObject) -
         payload[at:until] = data.draw(new)
     held: bytes = bytes(payload)
     try:
-        arrived = receive(held)
+        arrived = receive(held, codec=CODECS[codec])
     except MessageError:
         arrived = GOOD
     assert arrived.z.shape == (3, 2)
@@ -191,10 +192,10 @@ def test_any_change_of_a_message_is_refused_or_still_fits(data: st.DataObject) -
 
 
 @settings(deadline=None)
-@given(st.binary(max_size=200))
-def test_any_bytes_at_all_are_refused(payload: bytes) -> None:
+@given(codec=st.sampled_from(sorted(CODECS)), payload=st.binary(max_size=200))
+def test_any_bytes_at_all_are_refused(codec: str, payload: bytes) -> None:
     with pytest.raises(MessageError):
-        receive(payload)
+        receive(payload, codec=CODECS[codec])
 
 
 @given(rows=st.integers(0, 5), dim=st.integers(1, 4), classes=st.sampled_from([2, 300, 70000]))

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import bench
+import faults
 import plot
 import pytest
 import run
@@ -92,7 +93,8 @@ RUN = {
     "optimizer.lr=0": "optimizer.base.lr must be a number > 0, got 0",
     "optimizer.modular.lr=fast": "optimizer.modular refuses its settings",
     "optimizer.lr=nan": "optimizer.base.lr must be a finite number, got nan",
-    "optimizer.base.momentum=1.5": "optimizer.base.momentum must be at least 0 and below 1, got",
+    "optimizer.base.momentum=1.5": "optimizer.base.momentum must be a number >= 0 and < 1, got",
+    "optimizer.modular.momentum=false": "momentum must be a number >= 0 and < 1, got false; 0 is",
     "optimizer=adam +optimizer.base.betas=[0.9,2]": "refuses its settings (Invalid beta parameter",
     "optimizer.base._target_=torch.optim.LBFGS": "optimizer.base refuses its settings",
     "optimizer.base._target_=torch.optim.Adamm": "Error locating target 'torch.optim.Adamm'",
@@ -133,6 +135,9 @@ RUN = {
     # choices that contradict each other
     "rounds=null": "rounds=null needs another end: set stop.uplink_mb, or stop.seconds",
     "stop.per_client=true": "stop.per_client=true says how to count stop.uplink_mb; set that too",
+    "stop.uplink_mb=0.2": "stop.uplink_mb=0.2 is below what the first round sends, 0.221",
+    "stop.uplink_mb=0.05 stop.per_client=true": "=0.05 per client is below what the first round",
+    "method=local rounds=null stop.uplink_mb=8": "=8 is never reached, since Local sends nothing",
     "partition.alpha=0.3": "partition.alpha must be > 0 and goes with partition=dirichlet, got 0.3",
     "partition=classes partition.per_client=11": "it must be between 3 and 10",
     "batch_size=400": "batch_size must not exceed the smallest shard, got 400",
@@ -193,6 +198,11 @@ SCRIPTS = {
     "bench.py --grid 15": "--grid must be a multiple of 10, got 15",
     "bench.py --json EMPTY": "--json must name a file in a folder that is there, got",
     "bench.py --json nowhere/figures.json": "got nowhere/figures.json",
+    "faults.py --kills 0": "argument --kills: must be a whole number >= 1, got 0",
+    "faults.py --seed -1": "argument --seed: must be a whole number >= 1, got -1",
+    "faults.py --soak 500": "--soak must be more than the 500 rounds that memory has to settle",
+    "faults.py --fuzz 9 --soak 600": "argument --soak: not allowed with argument --fuzz",
+    "faults.py --fuzz 9 --kills 3": "--kills is not for --fuzz; leave one of them out",
     "scale.py --clients 0": "argument --clients: must be a whole number >= 1, got 0",
     "scale.py --clients 4 --data cifar": "argument --data: invalid choice: 'cifar'",
     "scale.py --clients 4 --out /dev/null/x": "Error: [Errno 20] Not a directory: '/dev/null/x'",
@@ -209,7 +219,9 @@ def test_a_wrong_use_of_another_script_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("IFL_DATA", "nowhere")
     program, _, arguments = line.replace("EMPTY", str(tmp_path)).partition(" ")
-    main = {"plot.py": plot.main, "bench.py": bench.main, "scale.py": scale.main}[program]
+    main = {"plot.py": plot, "bench.py": bench, "faults.py": faults, "scale.py": scale}[
+        program
+    ].main
     code = typed_in(main, monkeypatch, program, arguments)
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert SCRIPTS[line] in sentence

@@ -1,0 +1,66 @@
+"""Whether a budget in bytes allows a run at all: held against what its first round sends up."""
+
+from itertools import chain
+
+import torch
+
+from ifl.channel import Channel
+from ifl.engine import Engine
+from ifl.errors import ConfigError
+from ifl.forms import Form
+from ifl.message import Message, encode
+from ifl.schedule import MB, Schedule
+
+PATIENCE = 1000  # rounds in which to look for the first to which somebody comes
+
+
+def check_budget(schedule: Schedule, engine: Engine) -> None:
+    """Refuse a budget that the first round overruns, and one that is the only end but never met.
+
+    Args:
+        engine: before its first round.
+
+    Raises:
+        ConfigError: names the budget and what a round costs.
+    """
+    if schedule.uplink_mb is None:
+        return
+    sent, clients = first_uplink(engine), len(engine.clients)
+    field, per = f"stop.uplink_mb={schedule.uplink_mb}", " per client" * schedule.per_client
+    if not sent and schedule.only_bytes:
+        raise ConfigError(
+            f"{field} is never reached, since {type(engine.method).__name__} sends nothing; set "
+            "rounds or stop.seconds too"
+        )
+    if schedule.uplink_bytes(clients) < sent:
+        cost = sent / MB / (clients if schedule.per_client else 1)
+        raise ConfigError(
+            f"{field}{per} is below what the first round sends, {cost:.6f} MB{per}; allow a "
+            "round at least, or lower batch_size, fusion.dim or clients.count"
+        )
+
+
+def first_uplink(engine: Engine) -> int:
+    """Return the bytes that go up in the first round to which somebody comes.
+
+    They are those of uploads of zeros: with a codec whose sizes hang on the values, at least
+    about so many.
+    """
+    seed, drawn = engine.clients[0].training.seed, engine.participation.present
+    rounds = (drawn(engine.clients, seed, number) for number in range(1, PATIENCE + 1))
+    present = next(filter(None, rounds), [])
+    sizes: dict[int, int] = {}  # of each form once: split learning expects one tau times
+    total = 0
+    for form in chain.from_iterable(engine.server.expects(me.number) for me in present):
+        if id(form) not in sizes:
+            sizes[id(form)] = _size(form, engine.channel)
+        total += sizes[id(form)]
+    return total
+
+
+def _size(form: Form, channel: Channel) -> int:
+    tensors = {}
+    for name, expected in form.items():
+        shape = [channel.agreed[n] if isinstance(n, str) else n for n in expected.shape]
+        tensors[name] = torch.zeros(shape, dtype=expected.dtype or torch.float32)
+    return len(encode(Message(**tensors), channel.codec, channel.classes))

@@ -1,0 +1,85 @@
+"""A budget in bytes below one round's is told before anything is trained."""
+
+from pathlib import Path
+
+import pytest
+from conftest import Build, clients, composed, options, play
+from liars import Liar
+from run import assemble
+
+from ifl.budget import check_budget, first_uplink
+from ifl.engine import Engine
+from ifl.errors import ConfigError
+from ifl.federation import Federation
+from ifl.methods.centralized import Centralized
+from ifl.methods.fl import FL
+from ifl.methods.ifl import IFL
+from ifl.methods.local import Local
+from ifl.participation import Participation
+from ifl.results import RunFolder, read_about
+from ifl.runner import run
+from ifl.schedule import Schedule
+
+AWAY = "participation.fraction=0.5 participation.dropout=0.5"
+SIZED = "float32"  # a codec whose sizes hang on shapes alone
+
+
+def small(*typed: str) -> Federation:
+    tiny = ("batch_size=4", "local.tau=2", "clients=mlp_homogeneous", "fusion.dim=16")
+    return assemble(composed(*tiny, *(word for part in typed for word in part.split())))
+
+
+@pytest.mark.parametrize("typed", [*options("method"), "fsl method.sync_base=true"])
+@pytest.mark.parametrize("away", ["", AWAY])
+def test_the_first_round_sends_what_is_foretold(typed: str, away: str) -> None:
+    federation = small(f"codec={SIZED} method={typed}", away)
+    foretold, ledger = first_uplink(federation.engine), federation.engine.channel.ledger
+    number, came = 0, 0
+    while not came:
+        number += 1
+        came = federation.engine.round(number).clients
+    assert ledger.totals["up"] == foretold
+    assert (foretold > 0) == (typed != "local")
+
+
+@pytest.mark.parametrize("per_client", [False, True])
+def test_a_budget_of_one_round_is_enough_and_a_byte_less_is_not(
+    tiny: Build, per_client: bool
+) -> None:
+    engine = tiny(IFL(), count=3).engine
+    sent = first_uplink(engine)
+    share = sent / 3 if per_client else sent
+    check_budget(Schedule(5, uplink_mb=share / 1e6, per_client=per_client), engine)
+    below = Schedule(5, uplink_mb=(share - 1) / 1e6, per_client=per_client)
+    with pytest.raises(ConfigError, match=f"the first round sends, {share / 1e6:.6f} MB"):
+        check_budget(below, engine)
+
+
+def test_it_is_told_before_anything_is_written_or_drawn(tiny: Build, tmp_path: Path) -> None:
+    federation = tiny(FL(), count=2)
+    with RunFolder(tmp_path) as folder, pytest.raises(ConfigError, match=r"uplink_mb=1e-06 is b"):
+        run(federation, folder, {}, Schedule(5, uplink_mb=1e-6))
+    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    check_budget(Schedule(5, uplink_mb=1), federation.engine)
+    assert play(federation, 3) == play(tiny(FL(), count=2), 3)
+
+
+def test_rounds_to_which_nobody_comes_are_passed_over(tiny: Build) -> None:
+    never = Participation(1.0, 0.97)
+    federation = tiny(IFL(), count=2, participation=never)
+    engine: Engine = federation.engine
+    assert not never.present(clients(federation), 0, 1)
+    assert first_uplink(engine) == first_uplink(tiny(IFL(), count=2).engine) // 2
+
+
+def test_a_budget_that_nothing_ever_reaches_needs_another_end(tiny: Build, tmp_path: Path) -> None:
+    engine = tiny(Local()).engine
+    with pytest.raises(ConfigError, match="is never reached, since Local sends nothing; set ro"):
+        check_budget(Schedule(None, uplink_mb=1), engine)
+    check_budget(Schedule(5, uplink_mb=1), engine)
+    with RunFolder(tmp_path) as folder:
+        late = Liar(Centralized(tau=1), round=1)  # client 1's samples come in round 2
+        run(tiny(late, on_bad_upload="skip"), folder, {}, Schedule(None, uplink_mb=1))
+    about = read_about(tmp_path) or {}
+    assert about["totals"]["rounds"] == 2
+    assert about["stop_reason"].startswith("nothing more is to be sent: stop.uplink_mb is out")
