@@ -5,17 +5,20 @@ Learning", arXiv 2509.22823. Deviations: README, "What differs from the paper".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import one_of, whole
+from ifl.checks import made_of, one_of, whole
 from ifl.client import Client
+from ifl.errors import ConfigError
 from ifl.forms import FUSION_BATCH, Form
 from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.pool import Align, Replay
 
 
 @dataclass(frozen=True)
@@ -38,16 +41,31 @@ class IFL:
             pair, in client order.
         upload_batch: "fresh", z_k of a batch that stage 1 did not use; "last", of the
             last batch of stage 1.
+        replay: more steps of stage 2, on pools of earlier rounds; none in the paper.
+        align: a term of stage 1's loss, towards the pools' class means; none in the paper.
+            Neither moves a byte.
+
+    Raises:
+        ConfigError: a value is out of range, or ``align`` has no pools to be taken from.
     """
 
     tau: int = 10
     stage2: str = "pooled"
     upload_batch: str = "fresh"
+    replay: Replay = field(default_factory=Replay)
+    align: Align = field(default_factory=Align)
 
     def __post_init__(self) -> None:
         whole("local.tau", self.tau, 1)
         one_of("method.stage2", self.stage2, "pooled", "per_client")
         one_of("method.upload_batch", self.upload_batch, "fresh", "last")
+        made_of("method.replay", self.replay, Replay)
+        made_of("method.align", self.align, Align)
+        if self.align.weight and not self.replay.pools:
+            raise ConfigError(
+                f"method.align.weight={self.align.weight} needs pools whose class means it can "
+                "take, got method.replay.pools=0; keep 1 or more"
+            )
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""
@@ -55,10 +73,10 @@ class IFL:
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
-        losses = []
+        losses, pull = [], self.align.pull(me)
         with frozen(me.model.modular):
             for x, y in me.batches(self.tau):
-                losses.append(me.step(x, y, me.base_optimizer))
+                losses.append(me.step(x, y, me.base_optimizer, pull=pull))
 
         if self.upload_batch == "fresh":
             x, y = me.batch()
@@ -67,8 +85,10 @@ class IFL:
         pool = yield Message(z=z, y=y)
 
         assert pool is not None
+        self.replay.keep(me, pool)
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
-        for pool_z, pool_y in batched(pool.z, pool.y, rows):
+        newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
+        for pool_z, pool_y in chain(newest, more):
             me.watch.descend(cross_entropy(me.model.modular(pool_z), pool_y), me.modular_optimizer)
         return torch.stack(losses)
 
