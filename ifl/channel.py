@@ -9,13 +9,17 @@ from ifl.forms import Form
 from ifl.message import Message, decode, encode, sizes
 
 UPLINK, DOWNLINK = "up", "down"
+MULTICAST = "down, multicast"  # the downlink again, each message once, however many receive it
 
 
 class Ledger:
-    """Bytes by (direction, client, kind) of the round in progress, and totals so far."""
+    """Bytes by (direction, client, kind) of the round in progress, and totals so far.
+
+    All but the total MULTICAST are unicast: a message counts once per receiver.
+    """
 
     def __init__(self) -> None:
-        self.totals = {UPLINK: 0, DOWNLINK: 0}
+        self.totals = {UPLINK: 0, DOWNLINK: 0, MULTICAST: 0}
         self._round: dict[tuple[str, int, str], int] = defaultdict(int)
 
     def add(self, direction: str, client: int, payload_sizes: Mapping[str, int]) -> None:
@@ -83,7 +87,7 @@ class Channel:
         """Carry the server's messages to the clients named; return what arrives, by client.
 
         A message sent to several clients (the same object) is serialised and parsed once
-        and counted once per receiver: unicast.
+        and counted once per receiver: unicast. The total MULTICAST counts it once.
         """
         arrived: dict[int, Message] = {}
         carried: dict[int, tuple[Mapping[str, int], Message]] = {}
@@ -92,6 +96,7 @@ class Channel:
                 payload = encode(message, self.codec, self.classes)
                 received = self._placed(decode(payload, self.codec))
                 carried[id(message)] = sizes(payload), received
+                self.ledger.totals[MULTICAST] += len(payload)
             counts, arrived[client] = carried[id(message)]
             self.ledger.add(DOWNLINK, client, counts)
         return arrived

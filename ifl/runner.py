@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ifl import checkpoint
-from ifl.channel import DOWNLINK, UPLINK
+from ifl.channel import DOWNLINK, MULTICAST, UPLINK
 from ifl.engine import Engine, Outcome
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions
@@ -83,6 +83,7 @@ def run(
             "rounds": number,
             "uplink_bytes": row.uplink_bytes,
             "downlink_bytes": row.downlink_bytes,
+            "downlink_bytes_multicast": ledger.totals[MULTICAST],
             "uplink_bytes_per_client": row.uplink_bytes / len(clients),
             "downlink_bytes_per_client": row.downlink_bytes / len(clients),
             "seconds": row.seconds,

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import DIM, PLAIN, SMALL, WIDE, Build, clients, equal, parameters, play
+from conftest import CLASSES, DIM, PLAIN, SMALL, WIDE, Build, clients, equal, parameters, play
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ifl.client import Client
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Federation
-from ifl.learner import frozen
 from ifl.message import Message
 from ifl.methods.ifl import IFL
 from ifl.pool import Align, Replay
@@ -32,7 +32,7 @@ def test_replay_and_alignment_written_out(tiny: Build) -> None:
     federation = tiny(ALIGNED, SMALL, WIDE, optimizer=PLAIN)
     twins = clients(tiny(IFL(), SMALL, WIDE, optimizer=PLAIN))
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for number in range(1, 5):
+    for number in range(1, 4):
         means: dict[int, torch.Tensor] = {}
         if kept:
             z, y = (torch.cat(tensors) for tensors in zip(*kept, strict=True))
@@ -61,7 +61,7 @@ def test_replay_and_alignment_written_out(tiny: Build) -> None:
                 rows = torch.randint(len(all_y), (len(y),), generator=draws)
                 loss = cross_entropy(me.model.modular(all_z[rows]), all_y[rows])
                 descend(loss, me.model.modular)
-    play(federation, 4)
+    play(federation, 3)
     for ours, theirs in zip(clients(federation), twins, strict=True):
         for p, q in zip(parameters(ours.model), parameters(theirs.model), strict=True):
             assert torch.allclose(p, q, atol=1e-5)
@@ -135,24 +135,26 @@ def test_classes_that_no_pool_has_are_not_pulled_and_others_to_their_means(tiny:
     assert Align().pull(me) is None
 
 
-def distance_of_bases(federation: Federation) -> float:
-    """Return how far the class means of two base blocks are apart, against their lengths."""
-    one, two = clients(federation)
-    x, y = federation.data.test.inputs(), federation.data.test.y
-    with torch.no_grad(), frozen(one.model.base), frozen(two.model.base):
-        means = [
-            torch.stack([me.model.base(x)[y == c].mean(dim=0) for c in range(4)])
-            for me in (one, two)
-        ]
-    return float((means[0] - means[1]).norm() / torch.cat(means).norm())
+def distance(me: Client) -> float:
+    """Return how far a client's z are from the class means of the pool it kept, on average."""
+    (pool,) = me.memory["pools"]
+    x, y = me.shard.inputs(), me.shard.y
+    means = torch.stack([pool["z"][pool["y"] == c].mean(dim=0) for c in range(CLASSES)])
+    with torch.no_grad():
+        return float((me.model.base(x) - means[y]).norm(dim=1).mean())
 
 
-def test_alignment_brings_different_base_blocks_together(tiny: Build) -> None:
-    apart = tiny(IFL(replay=Replay(pools=2, steps=4)), SMALL, WIDE)
-    together = tiny(IFL(replay=Replay(pools=2, steps=4), align=Align(1.0)), SMALL, WIDE)
-    for federation in (apart, together):
-        play(federation, 40)
-    assert distance_of_bases(together) < 0.5 * distance_of_bases(apart)
+def test_a_stage_1_with_alignment_ends_nearer_to_the_class_means(tiny: Build) -> None:
+    federation = tiny(IFL(replay=Replay(pools=1)), SMALL, WIDE)
+    play(federation, 5)
+    for me in clients(federation):
+        found = []
+        for weight in (0.0, 1.0, 10.0):
+            twin = deepcopy(me)
+            next(IFL(replay=Replay(pools=1), align=Align(weight)).client_round(twin, 6))
+            found.append(distance(twin))
+        assert found == sorted(found, reverse=True)
+        assert found[2] < found[0]
 
 
 def test_a_loss_that_is_not_finite_in_a_replayed_step_ends_the_run(tiny: Build) -> None:

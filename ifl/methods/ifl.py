@@ -11,7 +11,7 @@ from itertools import chain
 import torch
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import made_of, one_of, whole
+from ifl.checks import made_of, one_of, typed, whole
 from ifl.client import Client
 from ifl.errors import ConfigError
 from ifl.forms import FUSION_BATCH, Form
@@ -19,6 +19,7 @@ from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align, Replay
+from ifl.selection import PICKS
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,8 @@ class IFL:
 
     Bytes per round, N clients that came, float32, label type of b bytes, plus one header a
     message:
-        uplink N*B*(4d + b), downlink N*N*B*(4d + b) (the broadcast counts per receiver).
+        uplink N*B*(4d + b), downlink N*N*B*(4d + b) (the broadcast counts per receiver), or
+        N*min(R, N*B)*(4d + b) where the server relays R rows.
 
     Args:
         tau: local steps of stage 1.
@@ -44,9 +46,12 @@ class IFL:
         replay: more steps of stage 2, on pools of earlier rounds; none in the paper.
         align: a term of stage 1's loss, towards the pools' class means; none in the paper.
             Neither moves a byte.
+        relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
+            random; "balanced", R rows with all classes alike. All clients get the same rows.
+        relay_rows: R.
 
     Raises:
-        ConfigError: a value is out of range, or ``align`` has no pools to be taken from.
+        ConfigError: a value is out of range or goes with another one that is not set.
     """
 
     tau: int = 10
@@ -54,6 +59,8 @@ class IFL:
     upload_batch: str = "fresh"
     replay: Replay = field(default_factory=Replay)
     align: Align = field(default_factory=Align)
+    relay: str = "all"
+    relay_rows: int | None = None
 
     def __post_init__(self) -> None:
         whole("local.tau", self.tau, 1)
@@ -66,10 +73,23 @@ class IFL:
                 f"method.align.weight={self.align.weight} needs pools whose class means it can "
                 "take, got method.replay.pools=0; keep 1 or more"
             )
+        one_of("method.relay", self.relay, "all", *PICKS)
+        if (self.relay == "all") != (self.relay_rows is None):
+            raise ConfigError(
+                "method.relay_rows goes with method.relay=sample or balanced, got "
+                f"method.relay={self.relay} and method.relay_rows={typed(self.relay_rows)}"
+            )
+        if self.relay_rows is not None:
+            whole("method.relay_rows", self.relay_rows, 1)
+            if self.stage2 == "per_client":
+                raise ConfigError(
+                    f"method.stage2=per_client needs each client's pair whole, got "
+                    f"method.relay={self.relay}; use method.stage2=pooled or method.relay=all"
+                )
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""
-        return IFLServer()
+        return IFLServer(self.relay, self.relay_rows or 0)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
@@ -97,15 +117,26 @@ class IFL:
         return own_blocks(clients)
 
 
+@dataclass(frozen=True)
 class IFLServer(StatelessServer):
-    """Concatenates and broadcasts; keeps nothing."""
+    """Concatenates and broadcasts, all rows or some; keeps nothing."""
+
+    relay: str = "all"
+    rows: int = 0
 
     def expects(self, client: int) -> Sequence[Form]:
         """Expect z (B, d) and y (B,), once."""
         return [FUSION_BATCH]
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the pool of the uploads, in client order, to their senders."""
+        """Return the pool of the uploads, in client order, to their senders.
+
+        Where only some rows are relayed, they are drawn from torch's global generator, which
+        the engine sets to the server's stream of this round.
+        """
         ordered = [uploads[k] for k in sorted(uploads)]
-        pool = Message(z=torch.cat([m.z for m in ordered]), y=torch.cat([m.y for m in ordered]))
-        return dict.fromkeys(uploads, pool)
+        z, y = torch.cat([m.z for m in ordered]), torch.cat([m.y for m in ordered])
+        if self.relay != "all":
+            some = PICKS[self.relay](y, self.rows, torch.default_generator)
+            z, y = z[some], y[some]
+        return dict.fromkeys(uploads, Message(z=z, y=y))
