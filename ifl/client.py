@@ -146,7 +146,12 @@ class Client:
         if len(self._order) < size:
             self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
         chosen, self._order = self._order[:size], self._order[size:]
-        return self._x.index_select(0, chosen), self._y.index_select(0, chosen)
+        return self.samples(chosen)
+
+    def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples of its shard by their places (n,) int64, as ``batch`` does."""
+        places = places.to(self._x.device)
+        return self._x.index_select(0, places), self._y.index_select(0, places)
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the next ``count`` mini-batches."""

@@ -130,7 +130,7 @@ def test_every_optimizer_goes_on_bit_for_bit(option: str, method: str, tmp_path:
         "method=fsl method.server=per_client method.sync_base=true optimizer=adam",
         "method=ifl clients=paper clients.count=5 fusion.dim=8",
         "method=ifl partition=dirichlet clients.count=3 batch_size=32",
-        "method=ifl method.relay=balanced method.relay_rows=5",
+        "method=ifl method.relay=balanced method.relay_rows=5 method.upload.pick=loss",
     ],
 )
 def test_other_settings_go_on_bit_for_bit(typed: str, tmp_path: Path) -> None:

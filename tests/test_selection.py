@@ -56,7 +56,7 @@ def test_sample_may_leave_a_class_out_and_balanced_may_not() -> None:
 
 @pytest.mark.parametrize("relay", PICKS)
 def test_all_clients_are_relayed_the_same_rows_of_the_pool(relay: str) -> None:
-    server = IFLServer(relay, rows=5)
+    server = IFLServer(relay=relay, relay_rows=5)
     uploads = {k: Message(z=torch.rand(4, 3), y=torch.arange(4)) for k in (1, 0, 2)}
     whole = IFLServer().reply(uploads)[0]
     sent = []

@@ -85,6 +85,7 @@ RUN = {
     "method.replay=3": "method.replay must have the settings pools, steps, got 3; set these, not",
     "method.align.weight=1": "method.align.weight=1 needs pools whose class means it can take, got",
     "method.align=null": "method.align must have the settings weight, got null; set these, not",
+    "method.upload.rows=400": "method.upload.rows must not exceed the smallest shard, got 400",
     "method.replay.pool=3": "method.replay.pool is not in the configuration; did you mean",
     "runtime.device=gpu": "runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., got gpu",
     "study=null": "study must be text that is not empty, got null",

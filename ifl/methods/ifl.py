@@ -14,12 +14,13 @@ from torch.nn.functional import cross_entropy
 from ifl.checks import made_of, one_of, typed, whole
 from ifl.client import Client
 from ifl.errors import ConfigError
-from ifl.forms import FUSION_BATCH, Form
+from ifl.forms import Form, fusion_rows
 from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align, Replay
 from ifl.selection import PICKS
+from ifl.upload import Upload
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class IFL:
         replay: more steps of stage 2, on pools of earlier rounds; none in the paper.
         align: a term of stage 1's loss, towards the pools' class means; none in the paper.
             Neither moves a byte.
+        upload: which samples' z_k are sent instead, and how many in place of B.
         relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
             random; "balanced", R rows with all classes alike. All clients get the same rows.
         relay_rows: R.
@@ -59,6 +61,7 @@ class IFL:
     upload_batch: str = "fresh"
     replay: Replay = field(default_factory=Replay)
     align: Align = field(default_factory=Align)
+    upload: Upload = field(default_factory=Upload)
     relay: str = "all"
     relay_rows: int | None = None
 
@@ -68,6 +71,12 @@ class IFL:
         one_of("method.upload_batch", self.upload_batch, "fresh", "last")
         made_of("method.replay", self.replay, Replay)
         made_of("method.align", self.align, Align)
+        made_of("method.upload", self.upload, Upload)
+        if self.upload_batch == "last" and self.upload != Upload():
+            raise ConfigError(
+                "method.upload chooses other samples than method.upload_batch=last; use "
+                "method.upload_batch=fresh"
+            )
         if self.align.weight and not self.replay.pools:
             raise ConfigError(
                 f"method.align.weight={self.align.weight} needs pools whose class means it can "
@@ -88,8 +97,14 @@ class IFL:
                 )
 
     def open(self, clients: Sequence[Client]) -> Server:
-        """Return a stateless server; any clients that keep the contract will do."""
-        return IFLServer(self.relay, self.relay_rows or 0)
+        """Return a stateless server.
+
+        Raises:
+            ConfigError: a client has fewer samples than it is to send.
+        """
+        for client in clients:
+            self.upload.check(client)
+        return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
@@ -99,7 +114,7 @@ class IFL:
                 losses.append(me.step(x, y, me.base_optimizer, pull=pull))
 
         if self.upload_batch == "fresh":
-            x, y = me.batch()
+            x, y = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
             z = me.model.base(x)
         pool = yield Message(z=z, y=y)
@@ -121,12 +136,13 @@ class IFL:
 class IFLServer(StatelessServer):
     """Concatenates and broadcasts, all rows or some; keeps nothing."""
 
+    rows: int | str = "B"  # of an upload
     relay: str = "all"
-    rows: int = 0
+    relay_rows: int = 0
 
     def expects(self, client: int) -> Sequence[Form]:
-        """Expect z (B, d) and y (B,), once."""
-        return [FUSION_BATCH]
+        """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
+        return [fusion_rows(self.rows)]
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Return the pool of the uploads, in client order, to their senders.
@@ -137,6 +153,6 @@ class IFLServer(StatelessServer):
         ordered = [uploads[k] for k in sorted(uploads)]
         z, y = torch.cat([m.z for m in ordered]), torch.cat([m.y for m in ordered])
         if self.relay != "all":
-            some = PICKS[self.relay](y, self.rows, torch.default_generator)
+            some = PICKS[self.relay](y, self.relay_rows, torch.default_generator)
             z, y = z[some], y[some]
         return dict.fromkeys(uploads, Message(z=z, y=y))
