@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ifl.checks import at_least, whole
+from ifl.checks import at_least, made_of, whole
 from ifl.client import Client, Pull
 from ifl.errors import ConfigError
 from ifl.message import Message
@@ -101,6 +101,17 @@ class Align:
             return self.weight * (squares * known[own_y]).mean()
 
         return term
+
+
+def check_pools(replay: Replay, align: Align) -> None:
+    """Raise ConfigError unless there are pools kept for what needs them."""
+    made_of("method.replay", replay, Replay)
+    made_of("method.align", align, Align)
+    if align.weight and not replay.pools:
+        raise ConfigError(
+            f"method.align.weight={align.weight} needs pools whose class means it can take, got "
+            "method.replay.pools=0; keep 1 or more"
+        )
 
 
 def _joined(me: Client) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+from ifl.checks import one_of, typed, whole
+from ifl.errors import ConfigError
+
 
 def sample(y: Tensor, rows: int, draws: torch.Generator) -> Tensor:
     """Return the places of ``rows`` samples, each as likely as another, in ascending order.
@@ -33,3 +36,21 @@ def balanced(y: Tensor, rows: int, draws: torch.Generator) -> Tensor:
 
 
 PICKS = {"sample": sample, "balanced": balanced}
+
+
+def check_relay(relay: object, rows: object, stage2: str) -> None:
+    """Raise ConfigError unless a server can relay so many rows, or all of them."""
+    one_of("method.relay", relay, "all", *PICKS)
+    if (relay == "all") != (rows is None):
+        raise ConfigError(
+            "method.relay_rows goes with method.relay=sample or balanced, got "
+            f"method.relay={relay} and method.relay_rows={typed(rows)}"
+        )
+    if rows is None:
+        return
+    whole("method.relay_rows", rows, 1)
+    if stage2 == "per_client":
+        raise ConfigError(
+            f"method.stage2=per_client needs each client's pair whole, got method.relay={relay}; "
+            "use method.stage2=pooled or method.relay=all"
+        )

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import one_of, whole
+from ifl.checks import made_of, one_of, whole
 from ifl.client import Client
 from ifl.errors import ConfigError
 from ifl.learner import frozen
@@ -60,3 +60,13 @@ class Upload:
         with frozen(me.model), torch.no_grad():
             largest = cross_entropy(me.model(x), y, reduction="none").topk(rows).indices
         return x[largest], y[largest]
+
+
+def check_upload(upload: Upload, upload_batch: str) -> None:
+    """Raise ConfigError if samples are to be chosen in two ways."""
+    made_of("method.upload", upload, Upload)
+    if upload_batch == "last" and upload != Upload():
+        raise ConfigError(
+            "method.upload chooses other samples than method.upload_batch=last; use "
+            "method.upload_batch=fresh"
+        )

@@ -11,16 +11,15 @@ from itertools import chain
 import torch
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import made_of, one_of, typed, whole
+from ifl.checks import one_of, whole
 from ifl.client import Client
-from ifl.errors import ConfigError
 from ifl.forms import Form, fusion_rows
 from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
-from ifl.pool import Align, Replay
-from ifl.selection import PICKS
-from ifl.upload import Upload
+from ifl.pool import Align, Replay, check_pools
+from ifl.selection import PICKS, check_relay
+from ifl.upload import Upload, check_upload
 
 
 @dataclass(frozen=True)
@@ -69,32 +68,9 @@ class IFL:
         whole("local.tau", self.tau, 1)
         one_of("method.stage2", self.stage2, "pooled", "per_client")
         one_of("method.upload_batch", self.upload_batch, "fresh", "last")
-        made_of("method.replay", self.replay, Replay)
-        made_of("method.align", self.align, Align)
-        made_of("method.upload", self.upload, Upload)
-        if self.upload_batch == "last" and self.upload != Upload():
-            raise ConfigError(
-                "method.upload chooses other samples than method.upload_batch=last; use "
-                "method.upload_batch=fresh"
-            )
-        if self.align.weight and not self.replay.pools:
-            raise ConfigError(
-                f"method.align.weight={self.align.weight} needs pools whose class means it can "
-                "take, got method.replay.pools=0; keep 1 or more"
-            )
-        one_of("method.relay", self.relay, "all", *PICKS)
-        if (self.relay == "all") != (self.relay_rows is None):
-            raise ConfigError(
-                "method.relay_rows goes with method.relay=sample or balanced, got "
-                f"method.relay={self.relay} and method.relay_rows={typed(self.relay_rows)}"
-            )
-        if self.relay_rows is not None:
-            whole("method.relay_rows", self.relay_rows, 1)
-            if self.stage2 == "per_client":
-                raise ConfigError(
-                    f"method.stage2=per_client needs each client's pair whole, got "
-                    f"method.relay={self.relay}; use method.stage2=pooled or method.relay=all"
-                )
+        check_pools(self.replay, self.align)
+        check_upload(self.upload, self.upload_batch)
+        check_relay(self.relay, self.relay_rows, self.stage2)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a stateless server.
