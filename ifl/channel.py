@@ -15,13 +15,17 @@ from ifl.wire import HEADER_LIMIT
 
 UPLINK, DOWNLINK = "up", "down"
 UNPACKED_LIMIT = 2**30  # bytes of a compressed message down, which clients have no form for
+MULTICAST = "down, multicast"  # the downlink again, each message once, however many receive it
 
 
 class Ledger:
-    """Bytes by (direction, client, kind) of the round in progress, and totals so far."""
+    """Bytes by (direction, client, kind) of the round in progress, and totals so far.
+
+    All but the total MULTICAST are unicast: a message counts once per receiver.
+    """
 
     def __init__(self) -> None:
-        self.totals = {UPLINK: 0, DOWNLINK: 0}
+        self.totals = {UPLINK: 0, DOWNLINK: 0, MULTICAST: 0}
         self._round: dict[tuple[str, int, str], int] = defaultdict(int)
 
     def add(self, direction: str, client: int, payload_sizes: Mapping[str, int]) -> None:
@@ -102,7 +106,7 @@ class Channel:
         """Carry the server's messages to the clients named; return what arrives, by client.
 
         A message sent to several clients (the same object) is serialised and parsed once
-        and counted once per receiver: unicast.
+        and counted once per receiver: unicast. The total MULTICAST counts it once.
         """
         arrived: dict[int, Message] = {}
         receivers: dict[int, list[int]] = defaultdict(list)
@@ -112,6 +116,7 @@ class Channel:
             payload = self._sent(DOWNLINK, clients, messages[clients[0]])
             received = self._unpacked(payload, UNPACKED_LIMIT)
             counts = shared_out(sizes(received), len(payload))
+            self.ledger.totals[MULTICAST] += len(payload)
             decoded = self._placed(decode(received, self.codec, None, self.agreed))
             for client in clients:
                 arrived[client] = decoded

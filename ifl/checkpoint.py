@@ -22,7 +22,7 @@ from torch import Tensor
 from ifl.errors import ConfigError
 from ifl.learner import State
 
-FORMAT = 1
+FORMAT = 2
 FOLDER, TENSORS, REST = "checkpoint", "tensors.safetensors", "state.json"
 
 

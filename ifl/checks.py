@@ -3,9 +3,14 @@
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import fields
 from math import inf
+from typing import TYPE_CHECKING
 
 from ifl.errors import ConfigError
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 def whole(field: str, value: object, low: int) -> None:
@@ -28,10 +33,26 @@ def above(field: str, value: object, low: float, way_out: str = "") -> None:
         raise ConfigError(f"{field} must be a number > {low}, got {typed(value)}{way_out}")
 
 
+def at_least(field: str, value: object, low: float, way_out: str = "") -> None:
+    """Raise ConfigError unless the value is a finite number >= low."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < inf:
+        raise ConfigError(f"{field} must be a number >= {low}, got {typed(value)}{way_out}")
+
+
 def one_of(field: str, value: object, *allowed: str) -> None:
     """Raise ConfigError unless the value is one of those allowed."""
     if value not in allowed:
         raise ConfigError(f"{field} must be one of {', '.join(allowed)}, got {typed(value)}")
+
+
+def made_of(field: str, value: object, settings: "type[DataclassInstance]") -> None:
+    """Raise ConfigError unless the value was made from the settings of this dataclass."""
+    if not isinstance(value, settings):
+        names = ", ".join(f.name for f in fields(settings))
+        raise ConfigError(
+            f"{field} must have the settings {names}, got {typed(value)}; set these, not {field} "
+            "itself"
+        )
 
 
 def flag(field: str, value: object) -> None:

@@ -1,7 +1,7 @@
 """A client (a vendor): its network, its shard, its optimisers, its own random streams."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ from ifl.learner import (
 )
 from ifl.models import SplitModel
 from ifl.seeding import rng
+
+Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
 
 
 @dataclass(frozen=True)
@@ -145,25 +147,36 @@ class Client:
         if len(self._order) < size:
             self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
         chosen, self._order = self._order[:size], self._order[size:]
-        return self._x.index_select(0, chosen), self._y.index_select(0, chosen)
+        return self.samples(chosen)
+
+    def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return samples of its shard by their places (n,) int64, as ``batch`` does."""
+        places = places.to(self._x.device)
+        return self._x.index_select(0, places), self._y.index_select(0, places)
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the next ``count`` mini-batches."""
         for _ in range(count):
             yield self.batch()
 
-    def step(self, x: Tensor, y: Tensor, *optimizers: Optimizer) -> Tensor:
+    def step(
+        self, x: Tensor, y: Tensor, *optimizers: Optimizer, pull: Pull | None = None
+    ) -> Tensor:
         """Take one step of each optimiser on the cross-entropy of the whole network.
 
         Args:
             x: (B, C, H, W) float32 images.
             y: (B,) int64 labels.
             optimizers: those that step; both blocks' if none is named.
+            pull: adds a term in the fusion output z to the loss.
 
         Returns:
             The loss before the step, a scalar without graph; ``watch`` keeps an eye on it.
         """
-        loss = cross_entropy(self.model(x), y)
+        z = self.model.base(x)
+        loss = cross_entropy(self.model.modular(z), y)
+        if pull:
+            loss = loss + pull(z, y)
         return self.watch.descend(loss, *(optimizers or self._both))
 
     def state(self) -> State:

@@ -71,7 +71,12 @@ def labels(*shape: int | str) -> Expected:
     return Expected(shape, torch.int64, 0, "classes")
 
 
-FUSION_BATCH: Form = {"z": floats("B", "d"), "y": labels("B")}
+def fusion_rows(rows: int | str) -> Form:
+    """Expect fusion outputs z (rows, d) and labels y (rows,)."""
+    return {"z": floats(rows, "d"), "y": labels(rows)}
+
+
+FUSION_BATCH = fusion_rows("B")
 
 
 def most_bytes(form: Form, agreed: Mapping[str, int]) -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ifl import checkpoint
 from ifl.budget import check_budget
-from ifl.channel import DOWNLINK, UPLINK
+from ifl.channel import DOWNLINK, MULTICAST, UPLINK
 from ifl.engine import Engine, Outcome
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions
@@ -88,6 +88,7 @@ def run(
             "rounds": number,
             "uplink_bytes": row.uplink_bytes,
             "downlink_bytes": row.downlink_bytes,
+            "downlink_bytes_multicast": ledger.totals[MULTICAST],
             "uplink_bytes_per_client": row.uplink_bytes / len(clients),
             "downlink_bytes_per_client": row.downlink_bytes / len(clients),
             "seconds": row.seconds,

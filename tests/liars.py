@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -59,6 +60,6 @@ class Liar:
             talk.close()
 
 
-def lying_ifl(tau: int, stage2: str, upload_batch: str) -> Liar:
+def lying_ifl(**settings: Any) -> Liar:
     """A ``_target_`` for the command line."""
-    return Liar(IFL(tau, stage2, upload_batch))
+    return Liar(IFL(**settings))

@@ -30,6 +30,7 @@ from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
+from ifl.pool import Align, Replay
 from ifl.report import Progress
 from ifl.results import Round, RunFolder, read_about
 from ifl.runner import run
@@ -142,6 +143,7 @@ def test_every_optimizer_goes_on_bit_for_bit(option: str, method: str, tmp_path:
         "method=fsl method.server=per_client method.sync_base=true optimizer=adam",
         "method=ifl clients=paper clients.count=5 fusion.dim=8",
         "method=ifl partition=dirichlet clients.count=3 batch_size=32",
+        "method=ifl method.relay=balanced method.relay_rows=5 method.upload.pick=loss",
     ],
 )
 def test_other_settings_go_on_bit_for_bit(typed: str, tmp_path: Path) -> None:
@@ -164,7 +166,10 @@ class Noisy(nn.Module):
         return z / (1 + 0.01 * self.seen)
 
 
-@pytest.mark.parametrize("method", [IFL(), Local(), FSL(), FSL(server="per_client")])
+ALIGNED = IFL(replay=Replay(pools=3, steps=3), align=Align(1.0))
+
+
+@pytest.mark.parametrize("method", [IFL(), ALIGNED, Local(), FSL(), FSL(server="per_client")])
 def test_dropout_and_every_buffer_go_on_bit_for_bit(
     method: IFL | Local | FSL, tiny: Build, tmp_path: Path
 ) -> None:

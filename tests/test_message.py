@@ -100,8 +100,10 @@ def test_a_broadcast_is_parsed_once_and_counted_per_receiver() -> None:
     assert arrived[0] is arrived[2]
     assert arrived[0].z.data_ptr() != pool.z.data_ptr()
     one = len(encode(pool, Float32(), 10))
-    assert channel.ledger.totals == {"up": 0, "down": 3 * one}
+    assert channel.ledger.totals == {"up": 0, "down": 3 * one, "down, multicast": one}
     rows = channel.ledger.close_round()
     assert [row for row in rows if row[2] == "z"] == [("down", k, "z", 24) for k in range(3)]
     assert channel.ledger.close_round() == []
     assert channel.ledger.totals["down"] == 3 * one
+    channel.down({k: Message(z=torch.ones(2, 3), y=torch.tensor([1, k])) for k in range(2)})
+    assert channel.ledger.totals == {"up": 0, "down": 5 * one, "down, multicast": 3 * one}

@@ -17,7 +17,7 @@ from conftest import CONF
 
 RUN = {
     # typos in groups, options and keys
-    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl, local",
+    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl, ",
     "launcher=lokal": "launcher=lokal is not there; choose one of basic, local, slurm",
     "local=tau3": "local=tau3 is not there; choose one of tau1, tau10",
     "methd=ifl": "methd is not in the configuration; did you mean method?",
@@ -83,6 +83,11 @@ RUN = {
     "method=fsl method.server=two": "method.server must be one of shared, per_client, got two",
     "method.stage2=both": "method.stage2 must be one of pooled, per_client, got both",
     "method.upload_batch=null": "method.upload_batch must be one of fresh, last, got null",
+    "method.replay=3": "method.replay must have the settings pools, steps, got 3; set these, not",
+    "method.align.weight=1": "method.align.weight=1 needs pools whose class means it can take, got",
+    "method.align=null": "method.align must have the settings weight, got null; set these, not",
+    "method.upload.rows=400": "method.upload.rows must not exceed the smallest shard, got 400",
+    "method.replay.pool=3": "method.replay.pool is not in the configuration; did you mean",
     "runtime.device=gpu": "runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., got gpu",
     "study=null": "study must be text that is not empty, got null",
     "outputs=": "outputs must be text that is not empty, got ''",

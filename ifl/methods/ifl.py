@@ -5,17 +5,21 @@ Learning", arXiv 2509.22823. Deviations: README, "What differs from the paper".
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import one_of, whole
 from ifl.client import Client
-from ifl.forms import FUSION_BATCH, Form
+from ifl.forms import Form, fusion_rows
 from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.pool import Align, Replay, check_pools
+from ifl.selection import PICKS, check_relay
+from ifl.upload import Upload, check_upload
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,8 @@ class IFL:
 
     Bytes per round, N clients that came, float32, label type of b bytes, plus one header a
     message:
-        uplink N*B*(4d + b), downlink N*N*B*(4d + b) (the broadcast counts per receiver).
+        uplink N*B*(4d + b), downlink N*N*B*(4d + b) (the broadcast counts per receiver), or
+        N*min(R, N*B)*(4d + b) where the server relays R rows.
 
     Args:
         tau: local steps of stage 1.
@@ -38,37 +43,63 @@ class IFL:
             pair, in client order.
         upload_batch: "fresh", z_k of a batch that stage 1 did not use; "last", of the
             last batch of stage 1.
+        replay: more steps of stage 2, on pools of earlier rounds; none in the paper.
+        align: a term of stage 1's loss, towards the pools' class means; none in the paper.
+            Neither moves a byte.
+        upload: which samples' z_k are sent instead, and how many in place of B.
+        relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
+            random; "balanced", R rows with all classes alike. All clients get the same rows.
+        relay_rows: R.
+
+    Raises:
+        ConfigError: a value is out of range or goes with another one that is not set.
     """
 
     tau: int = 10
     stage2: str = "pooled"
     upload_batch: str = "fresh"
+    replay: Replay = field(default_factory=Replay)
+    align: Align = field(default_factory=Align)
+    upload: Upload = field(default_factory=Upload)
+    relay: str = "all"
+    relay_rows: int | None = None
 
     def __post_init__(self) -> None:
         whole("local.tau", self.tau, 1)
         one_of("method.stage2", self.stage2, "pooled", "per_client")
         one_of("method.upload_batch", self.upload_batch, "fresh", "last")
+        check_pools(self.replay, self.align)
+        check_upload(self.upload, self.upload_batch)
+        check_relay(self.relay, self.relay_rows, self.stage2)
 
     def open(self, clients: Sequence[Client]) -> Server:
-        """Return a stateless server; any clients that keep the contract will do."""
-        return IFLServer()
+        """Return a stateless server.
+
+        Raises:
+            ConfigError: a client has fewer samples than it is to send.
+        """
+        for client in clients:
+            self.upload.check(client)
+        return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
-        losses = []
+        losses, pull = [], self.align.pull(me)
         with frozen(me.model.modular):
             for x, y in me.batches(self.tau):
-                losses.append(me.step(x, y, me.base_optimizer))
+                losses.append(me.step(x, y, me.base_optimizer, pull=pull))
 
         if self.upload_batch == "fresh":
-            x, y = me.batch()
+            x, y = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
             z = me.model.base(x)
         pool = yield Message(z=z, y=y)
 
         assert pool is not None
+        self.replay.keep(me, pool)
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
-        for pool_z, pool_y in batched(pool.z, pool.y, rows):
+        newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
+        for pool_z, pool_y in chain(newest, more):
             me.watch.descend(cross_entropy(me.model.modular(pool_z), pool_y), me.modular_optimizer)
         return torch.stack(losses)
 
@@ -77,15 +108,27 @@ class IFL:
         return own_blocks(clients)
 
 
+@dataclass(frozen=True)
 class IFLServer(StatelessServer):
-    """Concatenates and broadcasts; keeps nothing."""
+    """Concatenates and broadcasts, all rows or some; keeps nothing."""
+
+    rows: int | str = "B"  # of an upload
+    relay: str = "all"
+    relay_rows: int = 0
 
     def expects(self, client: int) -> Sequence[Form]:
-        """Expect z (B, d) and y (B,), once."""
-        return [FUSION_BATCH]
+        """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
+        return [fusion_rows(self.rows)]
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the pool of the uploads, in client order, to their senders."""
+        """Return the pool of the uploads, in client order, to their senders.
+
+        Where only some rows are relayed, they are drawn from torch's global generator, which
+        the engine sets to the server's stream of this round.
+        """
         ordered = [uploads[k] for k in sorted(uploads)]
-        pool = Message(z=torch.cat([m.z for m in ordered]), y=torch.cat([m.y for m in ordered]))
-        return dict.fromkeys(uploads, pool)
+        z, y = torch.cat([m.z for m in ordered]), torch.cat([m.y for m in ordered])
+        if self.relay != "all":
+            some = PICKS[self.relay](y, self.relay_rows, torch.default_generator)
+            z, y = z[some], y[some]
+        return dict.fromkeys(uploads, Message(z=z, y=y))
