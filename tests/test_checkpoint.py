@@ -29,6 +29,7 @@ from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
+from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.report import Progress
 from ifl.results import Round, RunFolder, read_about
@@ -106,7 +107,9 @@ def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_pat
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
 
 
-@pytest.mark.parametrize("method", [IFL(tau=1), FL(tau=1), FSL(tau=1, sync_base=True)])
+@pytest.mark.parametrize(
+    "method", [IFL(tau=1), FL(tau=1), FSL(tau=1, sync_base=True), LGFedAvg(tau=1)]
+)
 def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:
     liar = Liar(method, round=4)  # the round of the checkpoint: it has to know who was out
     assert_goes_on(lambda: tiny(liar, count=3, on_bad_upload="skip"), tmp_path)

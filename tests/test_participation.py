@@ -41,6 +41,7 @@ from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.ifl import IFL
+from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.participation import Participation
 from ifl.results import RunFolder, read_about
@@ -305,6 +306,7 @@ LIES = [
     (FSL(tau=3), 0),
     (FSL(tau=3, sync_base=True), 2),
     (FSL(tau=2, server="per_client", sync_base=True), 2),
+    (LGFedAvg(tau=2), 0),
 ]
 
 

@@ -16,7 +16,7 @@ from conftest import CONF
 
 RUN = {
     # typos in groups, options and keys
-    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl, local",
+    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl",
     "launcher=lokal": "launcher=lokal is not there; choose one of basic, local, slurm",
     "local=tau3": "local=tau3 is not there; choose one of tau1, tau10",
     "methd=ifl": "methd is not in the configuration; did you mean method?",
@@ -127,6 +127,7 @@ RUN = {
     "partition=dirichlet clients.count=60": "gave some client fewer than min_samples=32",
     "clients.members.0.base.fusion_dim=100": "expected (2, 432) torch.float32; its last layer",
     "method=fl clients=paper": "use clients=cnn_homogeneous or clients=mlp_homogeneous",
+    "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",
     "method=centralized method.architecture=4": "must name a client from 0 to 3, got 4",
     # places

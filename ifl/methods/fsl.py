@@ -56,7 +56,7 @@ class FSL:
             ConfigError: ``sync_base`` and the base blocks are not of one architecture.
         """
         if self.sync_base:
-            same_start("method=fsl with method.sync_base=true", clients, whole=False)
+            same_start("method=fsl with method.sync_base=true", clients, "base")
         return FSLServer(self, clients)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
