@@ -28,6 +28,12 @@ def above(field: str, value: object, low: float, way_out: str = "") -> None:
         raise ConfigError(f"{field} must be a number > {low}, got {typed(value)}{way_out}")
 
 
+def at_least(field: str, value: object, low: float) -> None:
+    """Raise ConfigError unless the value is a finite number >= low."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < inf:
+        raise ConfigError(f"{field} must be a number >= {low}, got {typed(value)}")
+
+
 def one_of(field: str, value: object, *allowed: str) -> None:
     """Raise ConfigError unless the value is one of those allowed."""
     if value not in allowed:

@@ -38,6 +38,7 @@ from ifl.federation import Federation
 from ifl.message import Message, encode
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
+from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.ifl import IFL
@@ -307,6 +308,7 @@ LIES = [
     (FSL(tau=3, sync_base=True), 2),
     (FSL(tau=2, server="per_client", sync_base=True), 2),
     (LGFedAvg(tau=2), 0),
+    (FedProto(tau=2), 0),
 ]
 
 

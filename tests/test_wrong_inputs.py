@@ -16,7 +16,7 @@ from conftest import CONF
 
 RUN = {
     # typos in groups, options and keys
-    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl",
+    "method=fedavg": "method=fedavg is not there; choose one of centralized, ",
     "launcher=lokal": "launcher=lokal is not there; choose one of basic, local, slurm",
     "local=tau3": "local=tau3 is not there; choose one of tau1, tau10",
     "methd=ifl": "methd is not in the configuration; did you mean method?",

@@ -52,8 +52,8 @@ class LGFedAvg:
         Raises:
             ConfigError: the modular blocks are not of one architecture.
         """
-        # Paper (section 4): goes on from a network that FedAvg trained; here: from the initial
-        # weights, because every method of a seed has the same start.
+        # Paper's code: goes on from a network that FedAvg trained, and takes the plain mean over
+        # clients; here: from the seed's weights, by samples, because method=fl does so.
         same_start("method=lg_fedavg", clients, "modular")
         return AveragingServer(deepcopy(clients[0].model.modular), clients)
 
