@@ -26,6 +26,7 @@ from ifl.federation import Federation, Member
 from ifl.learner import learner_state, load_learner
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized
+from ifl.methods.fedgh import FedGH
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
@@ -109,7 +110,15 @@ def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    "method", [IFL(tau=1), FL(tau=1), FSL(tau=1, sync_base=True), LGFedAvg(tau=1), FedProto(tau=1)]
+    "method",
+    [
+        IFL(tau=1),
+        FL(tau=1),
+        FSL(tau=1, sync_base=True),
+        LGFedAvg(tau=1),
+        FedProto(tau=1),
+        FedGH(tau=1),
+    ],
 )
 def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:
     liar = Liar(method, round=4)  # the round of the checkpoint: it has to know who was out

@@ -38,6 +38,7 @@ from ifl.federation import Federation
 from ifl.message import Message, encode
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
+from ifl.methods.fedgh import FedGH
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
@@ -309,6 +310,7 @@ LIES = [
     (FSL(tau=2, server="per_client", sync_base=True), 2),
     (LGFedAvg(tau=2), 0),
     (FedProto(tau=2), 0),
+    (FedGH(tau=2), 0),
 ]
 
 

@@ -127,6 +127,8 @@ RUN = {
     "partition=dirichlet clients.count=60": "gave some client fewer than min_samples=32",
     "clients.members.0.base.fusion_dim=100": "expected (2, 432) torch.float32; its last layer",
     "method=fl clients=paper": "use clients=cnn_homogeneous or clients=mlp_homogeneous",
+    "method=fedproto method.lam=-1": "method.lam must be a number >= 0, got -1",
+    "method=fedgh": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_homogen",
     "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",
     "method=centralized method.architecture=4": "must name a client from 0 to 3, got 4",
