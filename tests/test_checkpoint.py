@@ -26,6 +26,7 @@ from ifl.federation import Federation, Member
 from ifl.learner import learner_state, load_learner
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized
+from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL
@@ -118,6 +119,7 @@ def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_pat
         LGFedAvg(tau=1),
         FedProto(tau=1),
         FedGH(tau=1),
+        FedDistill(tau=1),
     ],
 )
 def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from ifl.federation import Federation
 from ifl.message import Message, encode
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
+from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
@@ -311,6 +312,7 @@ LIES = [
     (LGFedAvg(tau=2), 0),
     (FedProto(tau=2), 0),
     (FedGH(tau=2), 0),
+    (FedDistill(tau=2), 0),
 ]
 
 

@@ -128,6 +128,7 @@ RUN = {
     "clients.members.0.base.fusion_dim=100": "expected (2, 432) torch.float32; its last layer",
     "method=fl clients=paper": "use clients=cnn_homogeneous or clients=mlp_homogeneous",
     "method=fedproto method.lam=-1": "method.lam must be a number >= 0, got -1",
+    "method=feddistill method.gamma=much": "method.gamma must be a number >= 0, got much",
     "method=fedgh": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_homogen",
     "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",
