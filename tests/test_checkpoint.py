@@ -26,6 +26,7 @@ from ifl.federation import Federation, Member
 from ifl.learner import learner_state, load_learner
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized
+from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fedproto import FedProto
@@ -104,7 +105,9 @@ def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
     assert_goes_on(lambda: small(f"method={option}"), tmp_path)
 
 
-@pytest.mark.parametrize("typed", [*options("method"), "fsl method.sync_base=true"])
+@pytest.mark.parametrize(
+    "typed", [*options("method"), "fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
+)
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
@@ -120,6 +123,7 @@ def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_pat
         FedProto(tau=1),
         FedGH(tau=1),
         FedDistill(tau=1),
+        CSEFSL(tau=1, h=1, sync_clients=True),
     ],
 )
 def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from ifl.federation import Federation
 from ifl.message import Message, encode
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
+from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fedproto import FedProto
@@ -313,6 +314,8 @@ LIES = [
     (FedProto(tau=2), 0),
     (FedGH(tau=2), 0),
     (FedDistill(tau=2), 0),
+    (CSEFSL(tau=2, h=1), 0),
+    (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]
 
 
