@@ -69,8 +69,32 @@ def averaged(module: nn.Module, samples: int) -> Generator[Message, Message | No
     unpack(module, reply)
 
 
-class Averaging:
-    """The server's part in it: keeps the newest average, and knows which clients hold that.
+class Newest:
+    """What the server has for all clients, a module's state, and which of them hold it as it is.
+
+    Args:
+        module: the server's own; now, what all the clients start from.
+        clients: their numbers.
+    """
+
+    def __init__(self, module: nn.Module, clients: Iterable[int]) -> None:
+        self.module = module
+        self.holders = set(clients)
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return it for those of the clients that lack it; all go on to train."""
+        lacking = [k for k in clients if k not in self.holders]
+        self.holders.difference_update(clients)
+        return dict.fromkeys(lacking, Message(**_named(self.module)))
+
+    def hand_out(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return it for these clients, who alone hold it now."""
+        self.holders = set(clients)
+        return dict.fromkeys(clients, Message(**_named(self.module)))
+
+
+class Averaging(Newest):
+    """The server's part in an average of parameters: keeps the newest one.
 
     What it keeps, and what is evaluated, is the average as the clients decoded it. A codec
     passes that a second time as it is, so that who gets it later holds the same.
@@ -81,24 +105,15 @@ class Averaging:
     """
 
     def __init__(self, module: nn.Module, samples: Mapping[int, int]) -> None:
-        self.module = module
-        self.holders = set(samples)
+        super().__init__(module, samples)
         count = Expected((), torch.int64, 1, sum(samples.values()) + 1)
         shapes = {name: floats(*tensor.shape) for name, tensor in _named(module).items()}
         self.form: Form = {"samples": count, **shapes}
 
-    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
-        """Return the newest average for those of the clients that lack it; all go on to train."""
-        newest = Message(**_named(self.module))
-        lacking = [k for k in clients if k not in self.holders]
-        self.holders.difference_update(clients)
-        return dict.fromkeys(lacking, newest)
-
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Average the uploads and return the average to their senders, who alone hold it now."""
-        newest = average(uploads)
-        self.holders = set(uploads)
-        return dict.fromkeys(uploads, newest)
+        unpack(self.module, average(uploads))
+        return self.hand_out(uploads)
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Keep what the receivers of an average now hold; pass over other replies."""

@@ -17,6 +17,7 @@ from ifl.errors import ConfigError
 from ifl.learner import (
     OptimizerMaker,
     State,
+    batched,
     draws,
     learner_state,
     load_learner,
@@ -26,6 +27,7 @@ from ifl.models import SplitModel
 from ifl.seeding import rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
+PORTION = 250  # samples at a time, where all are looked at: the maps of more fall out of the cache
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ class Client:
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
         blocks = ((model.base, self.base_optimizer), (model.modular, self.modular_optimizer))
-        self._both = [
+        self.both = [
             optimizer for block, optimizer in blocks if any(True for _ in block.parameters())
         ]
         self._shuffle = rng(training.seed, "client", number, "batches")
@@ -140,6 +142,11 @@ class Client:
         self._x = shard.inputs().to(self.training.device)
         self._y = shard.y.to(self.training.device)
         self._order = torch.empty(0, dtype=torch.int64)
+        self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
+
+    def portions(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all samples once, in the shard's order, as ``batch`` does."""
+        return batched(self._x, self._y, PORTION)
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Return the next mini-batch: x (B, C, H, W) float32, y (B,) int64."""
@@ -177,7 +184,7 @@ class Client:
         loss = cross_entropy(self.model.modular(z), y)
         if pull:
             loss = loss + pull(z, y)
-        return self.watch.descend(loss, *(optimizers or self._both))
+        return self.watch.descend(loss, *(optimizers or self.both))
 
     def state(self) -> State:
         """Return all that its next round depends on, but for the shard."""

@@ -1,14 +1,15 @@
 """Split learning's part on the server: modular blocks that learn from z (B, d) and y (B,)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ifl.averaging import equalise
+from ifl.averaging import Averaging, equalise
 from ifl.divergence import Watch
+from ifl.forms import FUSION_BATCH, Form
 from ifl.learner import OptimizerMaker, State, learner_state, load_learner, optimizer_of
 from ifl.message import Message
 
@@ -64,6 +65,9 @@ class ModularBlocks:
         losses, self.losses, self.served = torch.stack(self.losses), [], set()
         return losses
 
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Do nothing: these blocks are the server's own, whatever a codec makes of them."""
+
     def state(self) -> State:
         """Return the blocks and their optimisers, by owner."""
         return {str(k): learner_state(m, self.optimizers[k]) for k, m in self.modulars.items()}
@@ -72,3 +76,54 @@ class ModularBlocks:
         """Go on from such a state."""
         for k, modular in self.modulars.items():
             load_learner(state[str(k)], modular, self.optimizers[k])
+
+
+class SplitServer(ModularBlocks):
+    """Teaches modular blocks; averages what the clients have of the network at a round's end.
+
+    Args:
+        modular, samples, make: of the modular blocks.
+        exchanges: uploads of z and y that a client makes in a round.
+        bases: the average of the clients' parts, if they send them after that.
+    """
+
+    def __init__(
+        self,
+        modular: nn.Module,
+        samples: Mapping[int, int],
+        make: OptimizerMaker,
+        exchanges: int,
+        bases: Averaging | None,
+    ) -> None:
+        super().__init__(modular, samples, make)
+        self.bases = bases
+        self.forms: list[Form] = [FUSION_BATCH] * exchanges + ([bases.form] if bases else [])
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect z (B, d) and y (B,) in every exchange, then the client's part if averaged."""
+        return self.forms
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return the newest average to those who lack it."""
+        return self.bases.welcome(clients) if self.bases else {}
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return what ``learn`` does, or the average of the parts sent."""
+        if self.bases and all("samples" in upload for upload in uploads.values()):
+            return self.bases.reply(uploads)
+        return self.learn(uploads)
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Keep the average as the clients got it."""
+        if self.bases:
+            self.bases.delivered(replies)
+
+    def state(self) -> State:
+        """Return the modular blocks, and the average if there is one."""
+        return {"modulars": super().state(), "bases": self.bases.state() if self.bases else None}
+
+    def load_state(self, state: State, clients: Sequence[object] = ()) -> None:
+        """Go on from such a state."""
+        super().load_state(state["modulars"])
+        if self.bases:
+            self.bases.load_state(state["bases"])

@@ -26,9 +26,14 @@ from ifl.federation import Federation, Member
 from ifl.learner import learner_state, load_learner
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized
+from ifl.methods.cse_fsl import CSEFSL
+from ifl.methods.feddistill import FedDistill
+from ifl.methods.fedgh import FedGH
+from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
+from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.pool import Align, Replay
 from ifl.report import Progress
@@ -101,13 +106,27 @@ def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
     assert_goes_on(lambda: small(f"method={option}"), tmp_path)
 
 
-@pytest.mark.parametrize("typed", [*options("method"), "fsl method.sync_base=true"])
+@pytest.mark.parametrize(
+    "typed", [*options("method"), "fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
+)
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
 
 
-@pytest.mark.parametrize("method", [IFL(tau=1), FL(tau=1), FSL(tau=1, sync_base=True)])
+@pytest.mark.parametrize(
+    "method",
+    [
+        IFL(tau=1),
+        FL(tau=1),
+        FSL(tau=1, sync_base=True),
+        LGFedAvg(tau=1),
+        FedProto(tau=1),
+        FedGH(tau=1),
+        FedDistill(tau=1),
+        CSEFSL(tau=1, h=1, sync_clients=True),
+    ],
+)
 def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:
     liar = Liar(method, round=4)  # the round of the checkpoint: it has to know who was out
     assert_goes_on(lambda: tiny(liar, count=3, on_bad_upload="skip"), tmp_path)

@@ -1,11 +1,10 @@
 """Every method against exact oracles, and against the contract by its yaml."""
 
-import json
 from copy import deepcopy
-from math import prod
 
 import pytest
 import torch
+from closed_forms import header, packed, totals
 from conftest import (
     CLASSES,
     DIM,
@@ -25,7 +24,6 @@ from conftest import (
 from run import assemble
 from torch.nn.functional import cross_entropy
 
-from ifl.averaging import state
 from ifl.client import Client
 from ifl.data import Shard
 from ifl.errors import ConfigError
@@ -262,33 +260,7 @@ def test_averaging_methods_refuse_different_networks(tiny: Build) -> None:
         tiny(FSL(sync_base=True), SMALL, WIDE)
 
 
-# --- bytes: closed forms of the docstrings, headers rebuilt from safetensors' format
-
-
-def header(**tensors: tuple[str, list[int], int]) -> int:
-    """Length of a safetensors header: 8 bytes and JSON padded to 8, widest types first."""
-    entries, offset = {}, 0
-    for name, (dtype, shape, width) in sorted(tensors.items(), key=lambda t: (-t[1][2], t[0])):
-        size = width * prod(shape)
-        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
-        offset += size
-    length = len(json.dumps(entries, separators=(",", ":")))
-    return 8 + -(-length // 8) * 8
-
-
-def packed(module: torch.nn.Module) -> dict[str, tuple[str, list[int], int]]:
-    return {f"params.{i}": ("F32", list(t.shape), 4) for i, t in enumerate(state(module))}
-
-
-def totals(federation: Federation, rounds: int) -> list[tuple[int, int]]:
-    """Uplink and downlink bytes of each round."""
-    return [
-        (
-            sum(row[3] for row in rows if row[0] == "up"),
-            sum(row[3] for row in rows if row[0] == "down"),
-        )
-        for rows in play(federation, rounds)
-    ]
+# --- bytes: closed forms of the docstrings
 
 
 def test_ifl_bytes_are_the_closed_form(tiny: Build) -> None:

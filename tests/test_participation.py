@@ -38,9 +38,14 @@ from ifl.federation import Federation
 from ifl.message import Message, encode
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
+from ifl.methods.cse_fsl import CSEFSL
+from ifl.methods.feddistill import FedDistill
+from ifl.methods.fedgh import FedGH
+from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.ifl import IFL
+from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.participation import Participation
 from ifl.results import RunFolder, read_about
@@ -305,6 +310,12 @@ LIES = [
     (FSL(tau=3), 0),
     (FSL(tau=3, sync_base=True), 2),
     (FSL(tau=2, server="per_client", sync_base=True), 2),
+    (LGFedAvg(tau=2), 0),
+    (FedProto(tau=2), 0),
+    (FedGH(tau=2), 0),
+    (FedDistill(tau=2), 0),
+    (CSEFSL(tau=2, h=1), 0),
+    (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]
 
 

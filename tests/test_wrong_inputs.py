@@ -17,7 +17,7 @@ from conftest import CONF
 
 RUN = {
     # typos in groups, options and keys
-    "method=fedavg": "method=fedavg is not there; choose one of centralized, fl, fsl, ifl, ",
+    "method=fedavg": "method=fedavg is not there; choose one of centralized, ",
     "launcher=lokal": "launcher=lokal is not there; choose one of basic, local, slurm",
     "local=tau3": "local=tau3 is not there; choose one of tau1, tau10",
     "methd=ifl": "methd is not in the configuration; did you mean method?",
@@ -150,6 +150,12 @@ RUN = {
     "partition=dirichlet clients.count=60": "gave some client fewer than min_samples=32",
     "clients.members.0.base.fusion_dim=100": "expected (2, 432) torch.float32; its last layer",
     "method=fl clients=paper": "use clients=cnn_homogeneous or clients=mlp_homogeneous",
+    "method=fedproto method.lam=-1": "method.lam must be a number >= 0, got -1",
+    "method=feddistill method.gamma=much": "method.gamma must be a number >= 0, got much",
+    "method=cse_fsl method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
+    "method=cse_fsl method.sync_clients=true": "method.sync_clients=true averages parameters and",
+    "method=fedgh": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_homogen",
+    "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",
     "method=centralized method.architecture=4": "must name a client from 0 to 3, got 4",
     # places

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
+from ifl.averaging import Averaging
 from ifl.client import Client
 from ifl.errors import ConfigError
 from ifl.forms import Form
@@ -103,6 +104,41 @@ class StatelessServer:
         """Do nothing."""
 
 
+class AveragingServer(StatelessServer):
+    """Averages what came and sends it to those who came; keeps it for the others.
+
+    Args:
+        module: the server's own, as the clients start from; holds the newest average.
+    """
+
+    def __init__(self, module: nn.Module, clients: Sequence[Client]) -> None:
+        self.average = Averaging(module, {c.number: len(c.shard) for c in clients})
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect the parameters, once."""
+        return [self.average.form]
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return the newest average to those who lack it."""
+        return self.average.welcome(clients)
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the weighted average of the uploads to their senders."""
+        return self.average.reply(uploads)
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Keep the average as the clients got it."""
+        self.average.delivered(replies)
+
+    def state(self) -> State:
+        """Return the newest average and who holds it."""
+        return self.average.state()
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Go on from such a state."""
+        self.average.load_state(state)
+
+
 def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     """Return every client's own base block and own modular block."""
     return (
@@ -111,24 +147,30 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     )
 
 
-def same_start(method: str, clients: Sequence[Client], whole: bool) -> None:
+def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> None:
     """Give all clients client 0's initial parameters and buffers.
 
     Args:
         method: how the message calls who asks.
-        whole: of whole networks; else of base blocks alone.
+        part: "whole", of whole networks; "base" or "modular", of these blocks alone.
 
     Raises:
         ConfigError: they do not all have the same names and shapes.
     """
-    blocks = [c.model if whole else c.model.base for c in clients]
+    blocks: list[nn.Module] = [
+        c.model if part == "whole" else getattr(c.model, part) for c in clients
+    ]
     layouts = [(repr(b), [(n, tuple(t.shape)) for n, t in b.state_dict().items()]) for b in blocks]
     others = [c.name for c, its in zip(clients, layouts, strict=True) if its != layouts[0]]
     if others:
+        needs = "averages parameters and needs one architecture"
+        if part == "modular":
+            needs = "shares the modular block and needs one architecture of it"
         raise ConfigError(
-            f"{method} averages parameters and needs one architecture, but {', '.join(others)} "
-            f"differ{'s' * (len(others) == 1)} from {clients[0].name}; use clients=cnn_homogeneous "
-            "or clients=mlp_homogeneous"
+            f"{method} {needs}, but {', '.join(others)} "
+            f"differ{'s' * (len(others) == 1)} from {clients[0].name}; use "
+            + "clients=paper_one_head, " * (part == "modular")
+            + "clients=cnn_homogeneous or clients=mlp_homogeneous"
         )
     for block in blocks[1:]:
         block.load_state_dict(blocks[0].state_dict())

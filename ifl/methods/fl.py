@@ -5,19 +5,16 @@ Decentralized Data", algorithm 1, with local work counted in steps; which client
 ``participation`` (there C, here all by default).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 
-from ifl.averaging import Averaging, averaged, unpack
+from ifl.averaging import averaged, unpack
 from ifl.checks import whole
 from ifl.client import Client
-from ifl.forms import Form
-from ifl.learner import State
-from ifl.message import Message
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, same_start
+from ifl.methods import AveragingServer, Blocks, Conversation, Reply, Server, same_start
 
 
 @dataclass(frozen=True)
@@ -48,7 +45,7 @@ class FL:
         Raises:
             ConfigError: the clients do not all have one architecture.
         """
-        same_start("method=fl", clients, whole=True)
+        same_start("method=fl", clients)
         return FLServer(clients)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
@@ -65,33 +62,9 @@ class FL:
         return {"server": server.model.base}, {"server": server.model.modular}
 
 
-class FLServer(StatelessServer):
-    """Averages what came and sends it to those who came; keeps it for the others."""
+class FLServer(AveragingServer):
+    """Averages whole networks."""
 
     def __init__(self, clients: Sequence[Client]) -> None:
         self.model = deepcopy(clients[0].model)
-        self.average = Averaging(self.model, {c.number: len(c.shard) for c in clients})
-
-    def expects(self, client: int) -> Sequence[Form]:
-        """Expect the parameters, once."""
-        return [self.average.form]
-
-    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
-        """Return the newest average to those who lack it."""
-        return self.average.welcome(clients)
-
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the weighted average of the uploads to their senders."""
-        return self.average.reply(uploads)
-
-    def delivered(self, replies: Mapping[int, Message]) -> None:
-        """Keep the average as the clients got it."""
-        self.average.delivered(replies)
-
-    def state(self) -> State:
-        """Return the newest average and who holds it."""
-        return self.average.state()
-
-    def load_state(self, state: State, clients: Sequence[Client]) -> None:
-        """Go on from such a state."""
-        self.average.load_state(state)
+        super().__init__(self.model, clients)

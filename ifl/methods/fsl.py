@@ -5,18 +5,17 @@ Sources: Thapa et al. 2022, "SplitFed: When Federated Learning Meets Split Learn
 Methods in Healthcare" (V3).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 from ifl.averaging import Averaging, averaged, unpack
 from ifl.checks import flag, one_of, whole
 from ifl.client import Client
-from ifl.forms import FUSION_BATCH, Form
-from ifl.learner import State, descend
+from ifl.learner import descend
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.split import ModularBlocks
+from ifl.split import SplitServer
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ class FSL:
             ConfigError: ``sync_base`` and the base blocks are not of one architecture.
         """
         if self.sync_base:
-            same_start("method=fsl with method.sync_base=true", clients, whole=False)
+            same_start("method=fsl with method.sync_base=true", clients, "base")
         return FSLServer(self, clients)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
@@ -81,42 +80,12 @@ class FSL:
         return bases, {"server": next(iter(server.modulars.values()))}
 
 
-class FSLServer(ModularBlocks):
+class FSLServer(SplitServer):
     """Teaches the modular blocks; averages the base blocks at the end of a round, if asked to."""
 
     def __init__(self, fsl: FSL, clients: Sequence[Client]) -> None:
         model, make = clients[0].model, clients[0].training.optimizers.modular
         samples = {c.number: len(c.shard) for c in clients}
         owners = samples if fsl.server == "per_client" else {clients[0].number: 1}
-        super().__init__(model.modular, owners, make)
-        self.bases = Averaging(deepcopy(model.base), samples) if fsl.sync_base else None
-        self.forms = [FUSION_BATCH] * fsl.tau + ([self.bases.form] if self.bases else [])
-
-    def expects(self, client: int) -> Sequence[Form]:
-        """Expect z (B, d) and y (B,) tau times, then the base block if it is averaged."""
-        return self.forms
-
-    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
-        """Return the newest average of the base blocks to those who lack it."""
-        return self.bases.welcome(clients) if self.bases else {}
-
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return each client's gradient of z, or the average of the base blocks sent."""
-        if self.bases and all("samples" in upload for upload in uploads.values()):
-            return self.bases.reply(uploads)
-        return self.learn(uploads)
-
-    def delivered(self, replies: Mapping[int, Message]) -> None:
-        """Keep the average of the base blocks as the clients got it."""
-        if self.bases:
-            self.bases.delivered(replies)
-
-    def state(self) -> State:
-        """Return the modular blocks, and the base blocks' average if there is one."""
-        return {"modulars": super().state(), "bases": self.bases.state() if self.bases else None}
-
-    def load_state(self, state: State, clients: Sequence[Client] = ()) -> None:
-        """Go on from such a state."""
-        super().load_state(state["modulars"])
-        if self.bases:
-            self.bases.load_state(state["bases"])
+        bases = Averaging(deepcopy(model.base), samples) if fsl.sync_base else None
+        super().__init__(model.modular, owners, make, fsl.tau, bases)

@@ -1,0 +1,108 @@
+"""CSE-FSL: split learning without gradients down, and z up only now and then.
+
+Source: Mu & Shen 2023, "Communication and Storage Efficient Federated Split Learning",
+arXiv 2302.05599 (and 2025, arXiv 2507.15816), and its code, cse_fsl_main.py.
+"""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ifl.averaging import Averaging, averaged, unpack
+from ifl.checks import flag, whole
+from ifl.client import Client
+from ifl.errors import ConfigError
+from ifl.message import Message
+from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.split import SplitServer
+
+
+@dataclass(frozen=True)
+class CSEFSL:
+    """Clients learn by an auxiliary network of their own; one server-side block for all listens.
+
+    In each of tau local steps client k steps on its base block and on its auxiliary network a_k,
+        grad CE(a_k(f_b,k(x)), y),
+    and with every h-th of them it sends z = f_b,k(x), as it was before that step, and y. The
+    server steps on its one modular block with what came, in client order; no gradient goes down.
+    With sync_clients, base blocks and auxiliary networks are averaged after the round.
+
+    Bytes per round, N clients that came, d, float32, label type of b bytes, plus one header a
+    message: uplink N*floor(tau/h)*B*(4d + b), downlink none; with sync_clients, for P parameters
+    and buffers of a whole network, N*(4P + 8) more up and N*4P down, and 4P more down for each
+    that was away, or refused, when the newest average was made.
+
+    Args:
+        tau: local steps.
+        h: local steps from one upload to the next, at most tau.
+        sync_clients: average what the clients have after the round; needs one architecture.
+    """
+
+    tau: int = 10
+    h: int = 10
+    sync_clients: bool = False
+
+    def __post_init__(self) -> None:
+        whole("local.tau", self.tau, 1)
+        whole("method.h", self.h, 1)
+        flag("method.sync_clients", self.sync_clients)
+        if self.h > self.tau:
+            raise ConfigError(
+                f"method.h must be at most local.tau={self.tau}, or nothing is ever sent, got "
+                f"{self.h}; lower it or raise local.tau"
+            )
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Return a server whose modular block starts as a copy of client 0's.
+
+        Raises:
+            ConfigError: ``sync_clients`` and the clients are not of one architecture.
+        """
+        if self.sync_clients:
+            same_start("method=cse_fsl with method.sync_clients=true", clients)
+        return CSEFSLServer(self, clients)
+
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Train tau steps on the client's own losses, sending z and y with every h-th."""
+        if missed:
+            unpack(me.model, missed)
+        losses = []
+        for step, (x, y) in enumerate(me.batches(self.tau), 1):
+            z = me.model.base(x)
+            # Paper: a small network beside the split one; here: the client's own modular block,
+            # because it maps z to logits, is there already, and can be small.
+            loss = cross_entropy(me.model.modular(z), y)
+            losses.append(me.watch.descend(loss, *me.both))
+            if step % self.h == 0:
+                yield Message(z=z.detach(), y=y)
+        if self.sync_clients:
+            yield from averaged(me.model, len(me.shard))
+        return torch.stack(losses)
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return the N base blocks, the newest average if there is one, and the server's block."""
+        assert isinstance(server, CSEFSLServer)
+        bases, _ = own_blocks(clients)
+        if server.model:
+            bases = dict.fromkeys(bases, server.model.base)
+        return bases, {"server": next(iter(server.modulars.values()))}
+
+
+class CSEFSLServer(SplitServer):
+    """Learns from what comes and says nothing; averages the clients' networks, if asked to."""
+
+    def __init__(self, method: CSEFSL, clients: Sequence[Client]) -> None:
+        first = clients[0]
+        samples = {c.number: len(c.shard) for c in clients}
+        self.model = deepcopy(first.model) if method.sync_clients else None
+        average = Averaging(self.model, samples) if self.model else None
+        make, exchanges = first.training.optimizers.modular, method.tau // method.h
+        super().__init__(first.model.modular, {first.number: 1}, make, exchanges, average)
+
+    def learn(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Step on the modular block with each client's z and y, in turn; answer nobody."""
+        super().learn(uploads)
+        return {}

@@ -1,0 +1,110 @@
+"""FedGH: the server trains one modular block for all, on mean z by class.
+
+Source: Yi et al. 2023, "FedGH: Heterogeneous Federated Learning with Generalized Global
+Header", arXiv 2303.13137, and its code, github.com/LipingYi/FedGH.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ifl.averaging import Newest, unpack
+from ifl.checks import whole
+from ifl.class_means import fusion_means
+from ifl.client import Client
+from ifl.forms import Form, floats, labels
+from ifl.learner import State
+from ifl.message import Message
+from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.split import ModularBlocks
+
+
+@dataclass(frozen=True)
+class FedGH:
+    """Base blocks stay personal; the modular block is learned where all the z meet.
+
+    The paper's header is the modular block, its feature extractors are the base blocks. Tau
+    steps on both blocks; then client k sends the mean of z over its samples of each class that
+    it holds, with the label. The server steps on its modular block with each of them,
+        theta_m <- theta_m - eta_m grad CE(f_m(C_k^(c)), c),  k in client order, c ascending,
+    and the clients that came replace theirs by it. Who was away, or refused, gets the newest one
+    before its first step. Base blocks may differ, modular blocks have to be of one architecture.
+
+    Bytes per round, N clients that came, C_k classes at client k, d, P_m parameters and buffers
+    of the modular block, float32, label type of b bytes, plus one header a message: uplink
+    sum_k C_k*(4d + b), downlink N*4*P_m, and 4*P_m more for each that lacked the newest block.
+
+    Args:
+        tau: local steps.
+    """
+
+    tau: int = 10
+
+    def __post_init__(self) -> None:
+        whole("local.tau", self.tau, 1)
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Give every modular block the same start; return the server that trains its own.
+
+        Raises:
+            ConfigError: the modular blocks are not of one architecture.
+        """
+        same_start("method=fedgh", clients, "modular")
+        return FedGHServer(clients)
+
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Train tau steps, send the means of z by class, take over the server's block."""
+        if missed:
+            unpack(me.model.modular, missed)
+        losses = [me.step(x, y) for x, y in me.batches(self.tau)]
+        # Paper's code: a mean of batches' means, in training mode; here: of all samples of a
+        # class, at inference, because the paper's text says so.
+        own = fusion_means(me)
+        reply = yield Message(z=own.means(), y=own.classes)
+        assert reply is not None
+        unpack(me.model.modular, reply)
+        return torch.stack(losses)
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return the N base blocks and the server's modular block."""
+        assert isinstance(server, FedGHServer)
+        return own_blocks(clients)[0], {"server": server.newest.module}
+
+
+class FedGHServer(ModularBlocks):
+    """Trains a modular block on what came and hands it out; keeps it for the others."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        first = clients[0]
+        make = first.training.optimizers.modular
+        super().__init__(first.model.modular, {first.number: 1}, make)
+        self.newest = Newest(self.modulars[first.number], [c.number for c in clients])
+        self.forms: Mapping[int, Form] = {
+            c.number: {"z": floats(len(c.classes), "d"), "y": labels(len(c.classes))}
+            for c in clients
+        }
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect a mean z (C_k, d) and a label for each class, once."""
+        return [self.forms[client]]
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return the newest block to those who lack it."""
+        return self.newest.welcome(clients)
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Step on each mean, one at a time; return the block to the senders."""
+        for k, upload in sorted(uploads.items()):
+            for z, y in zip(upload.z.split(1), upload.y.split(1), strict=True):
+                self.learn({k: Message(z=z, y=y)})
+        return self.newest.hand_out(uploads)
+
+    def state(self) -> State:
+        """Return the block with its optimiser, and who holds it."""
+        return {"modulars": super().state(), "holders": sorted(self.newest.holders)}
+
+    def load_state(self, state: State, clients: Sequence[Client] = ()) -> None:
+        """Go on from such a state."""
+        super().load_state(state["modulars"])
+        self.newest.holders = set(state["holders"])

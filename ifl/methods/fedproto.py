@@ -1,0 +1,104 @@
+"""FedProto: clients pull their z towards common class prototypes.
+
+Source: Tan et al. 2022, "FedProto: Federated Prototype Learning across Heterogeneous
+Clients", arXiv 2105.00243, algorithm 1.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy, mse_loss
+
+from ifl.checks import at_least, whole
+from ifl.class_means import ClassMeans, fusion_means
+from ifl.client import Client
+from ifl.forms import Expected, Form, floats, labels
+from ifl.message import Message
+from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+
+
+@dataclass(frozen=True)
+class FedProto:
+    """Prototypes, the mean z of each class, are averaged; parameters and single z stay at home.
+
+    Tau steps on both blocks of CE + lam * |z - P_y|^2 / d, a mean over the batch, where P_c is the
+    prototype of class c that came last, if one did; without any, of CE alone. Then a client
+    sends C_k^(c), the mean of z over its samples of class c (equation 3), for the classes that it
+    holds, and gets P_c = sum_k |D_k,c| C_k^(c) / N_c over the clients that came (equation 6).
+    Who was away, or refused, goes on with the prototypes that it has.
+
+    Bytes per round, N clients that came, C_k classes at client k, d, float32, label type of b
+    bytes, plus one header a message: uplink sum_k C_k*(4d + b + 4), downlink sum_k C_k*4d. The 4
+    are a class's samples; what comes down are the prototypes of the classes that were sent.
+
+    Args:
+        tau: local steps.
+        lam: lambda, the weight of the pull; 0 is no communication's training.
+    """
+
+    tau: int = 10
+    lam: float = 1.0
+
+    def __post_init__(self) -> None:
+        whole("local.tau", self.tau, 1)
+        at_least("method.lam", self.lam, 0)
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Return a stateless server; any clients that keep the contract will do."""
+        return FedProtoServer(clients)
+
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Train tau steps, send the prototypes of the shard, keep the common ones."""
+        prototypes, losses = me.memory.get("prototypes"), []
+        for x, y in me.batches(self.tau):
+            z = me.model.base(x)
+            loss = cross_entropy(me.model.modular(z), y)
+            if prototypes is not None:
+                # Paper: lambda * sum_c d(C_k^(c), P_c) (equation 8); here: of the batch's z, with
+                # the mean square, because its code has that and its lambda = 1 goes with it.
+                near = prototypes.to(z.device)[torch.searchsorted(me.classes, y)]
+                loss = loss + self.lam * mse_loss(z, near)
+            losses.append(me.watch.descend(loss, *me.both))
+        own = fusion_means(me)
+        reply = yield Message(z=own.means(), y=own.classes, samples=own.weights.int())
+        assert reply is not None
+        me.memory["prototypes"] = reply.z  # (C_k, d), in the order of me.classes
+        return torch.stack(losses)
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return N base and N modular blocks."""
+        # Paper: predicts the class of the nearest prototype as well; here: only by modular
+        # blocks, because every method's compositions are tested so.
+        return own_blocks(clients)
+
+
+class FedProtoServer(StatelessServer):
+    """Averages the prototypes that came; keeps nothing."""
+
+    def __init__(self, clients: Sequence[Client]) -> None:
+        self.forms: Mapping[int, Form] = {
+            c.number: {
+                "z": floats(len(c.classes), "d"),
+                "y": labels(len(c.classes)),
+                "samples": Expected((len(c.classes),), torch.int32, 1, len(c.shard) + 1),
+            }
+            for c in clients
+        }
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect a mean z (C_k, d), a label and a number of samples for each class, once."""
+        return [self.forms[client]]
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the average prototypes of each sender's classes, in its order."""
+        y = torch.cat([m.y for m in uploads.values()])
+        common = ClassMeans(y.unique())
+        # Paper: divides by the number of clients once more (equation 6); here: a mean, because
+        # else a prototype shrinks with every client (its appendix B has a mean, too).
+        samples = torch.cat([m.samples for m in uploads.values()])
+        common.add(torch.cat([m.z for m in uploads.values()]), y, samples)
+        means = common.means()
+        return {
+            k: Message(z=means[torch.searchsorted(common.classes, m.y)]) for k, m in uploads.items()
+        }
