@@ -7,6 +7,7 @@ last evaluation for which at most X MB had been sent.
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from ifl.gather import Run
 
@@ -40,6 +41,12 @@ def first_reaching(run: Run, accuracy: float, column: str) -> float | None:
 def last(run: Run, column: str) -> float:
     """Return a column of the last evaluation; NaN where it has none."""
     return float(run.rounds[column].iloc[-1])
+
+
+def images(run: Run) -> float:
+    """Return how many training images a client has, mean over clients."""
+    held = pd.read_csv(run.path / "partition.csv").drop(columns="client").to_numpy()
+    return float(held.sum(axis=1).mean())
 
 
 def worst(run: Run) -> float:

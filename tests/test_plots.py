@@ -58,6 +58,8 @@ def write_run(
     facts |= {"choices": choices | {"experiment": None}, "group": fingerprint(config, "seed")}
     with RunFolder(path) as folder:
         folder.rewind()
+        kept = round(100 * (1 - config["validation"]))
+        folder.write_partition(np.full((config["clients"]["count"], 10), kept))
         for n in range(1, max(accuracy) + 1):
             local, sd = (0.75, 2.5) if n in accuracy else (None, None)
             tested = accuracy.get(n), local, None, sd

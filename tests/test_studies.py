@@ -30,6 +30,7 @@ TYPED = {  # a few points of each grid
     "open/tau": "local.tau=1,10",
     "open/alpha": "partition.alpha=0.1,1 seed=0,1",
     "open/optimizer": "optimizer.lr=0.01 seed=0,1",
+    "open/shard_size": "validation=0.2,0.5 seed=0,1",
 }
 UPLINK = {"ifl": 2_000_000, "fsl": 6_000_000, "fl": 20_000_000}  # a round, four clients
 KINDS = {"ifl": "z", "fsl": "z", "fl": "params"}
@@ -201,6 +202,14 @@ def test_growth_with_clients_is_fitted(tmp_path: Path) -> None:
         "down per client": "0.000",
         "up per client": "0.000",
     }
+
+
+def test_the_lead_stands_beside_the_images_of_a_client(tmp_path: Path) -> None:
+    fill(tmp_path, "open/shard_size")
+    rows = table_of(shown(tmp_path), "leads").rows
+    assert [[str(cell) for cell in row] for row in rows] == [
+        ["500", "10.0 ± 0.0"], ["800", "10.0 ± 0.0"],
+    ]  # fmt: skip
 
 
 def test_bytes_are_counted_by_kind(tmp_path: Path) -> None:

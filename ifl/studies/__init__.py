@@ -7,15 +7,24 @@ from matplotlib.figure import Figure
 from ifl.charts import draw_matrices
 from ifl.gather import Group
 from ifl.plots import ROUNDS, UPLINK, draw_curves, summarise, tabulate
-from ifl.studies import clients, communication, compositions, optimizer, sweeps, tau, uplink
+from ifl.studies import (
+    clients,
+    communication,
+    compositions,
+    optimizer,
+    shard_size,
+    sweeps,
+    tau,
+    uplink,
+)
 from ifl.studies.study import METHODS, Claim, Study
 from ifl.tables import Table
 
-MODULES = (uplink, compositions, communication, clients, sweeps, tau, optimizer)
+MODULES = (uplink, compositions, communication, clients, sweeps, tau, optimizer, shard_size)
 _KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
 _ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
 _ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]
-_ORDER += ["open/diversity", "open/depth", "open/optimizer"]
+_ORDER += ["open/diversity", "open/depth", "open/optimizer", "open/shard_size"]
 STUDIES = {name: _KNOWN[name] for name in _ORDER}
 
 

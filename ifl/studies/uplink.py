@@ -170,7 +170,7 @@ def remark(groups: Sequence[Group]) -> list[str]:
             said.append(
                 f"At 8.5 MB per client IFL is {value} points above {other} on {groups[0].data}: "
                 f"less than the 20 points that the paper's {PAPER_IFL} % against {PAPER_FSL} % "
-                "let expect."
+                "let expect. What it hangs on is in open/optimizer and open/shard_size."
             )
     ahead = {group.label for group in talking(groups)} - {*gaps(groups, PAPER_MB, column)}
     for other in sorted(ahead - {group.label for group in of_method(groups, "ifl")}):
