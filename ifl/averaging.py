@@ -112,8 +112,8 @@ class Averaging(Newest):
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Average the uploads and return the average to their senders, who alone hold it now."""
-        unpack(self.module, average(uploads))
-        return self.hand_out(uploads)
+        self.holders = set(uploads)
+        return dict.fromkeys(uploads, average(uploads))
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Keep what the receivers of an average now hold; pass over other replies."""

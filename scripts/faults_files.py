@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from ifl.checkpoint import FOLDER, TENSORS
 from ifl.results import TABLES, read_about
 
-PLACES = ("started", "resumed", "ended", "recipe", "commit")  # in time, folders, history
+PLACES = ("started", "resumed", "ended", "recipe", "commit", "command")  # time, folders, history
 
 
 class Difference(NamedTuple):

@@ -7,7 +7,7 @@ import torch
 from conftest import composed, equal, parameters
 from run import assemble
 
-from ifl.channel import Channel
+from ifl.channel import MULTICAST, Channel
 from ifl.codecs import Float32
 from ifl.compression import compress
 from ifl.forms import FUSION_BATCH
@@ -92,7 +92,7 @@ def test_the_ledger_counts_compressed_bytes_and_shares_them_out() -> None:
     assert torch.equal(arrived[0].y, SAME["y"])
     used.down({0: message, 1: message})
     rows = used.ledger.close_round()
-    assert used.ledger.totals == {"up": length, "down": 2 * length}
+    assert used.ledger.totals == {"up": length, "down": 2 * length, MULTICAST: length}
     for direction, client in (("up", 0), ("down", 0), ("down", 1)):
         counts = {kind: n for d, k, kind, n in rows if (d, k) == (direction, client)}
         assert counts.keys() == sizes(plain).keys() == {"z", "y", "header"}

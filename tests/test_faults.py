@@ -153,6 +153,12 @@ Z = encode(Message(z=torch.ones(3, 2), y=torch.zeros(3, dtype=torch.int64)), Flo
 FITS = Message(z=torch.ones(3, 2), y=torch.zeros(3, dtype=torch.int64))
 
 
+def plain(target: Target) -> bytes:
+    """Return Z as the fuzz would hand it to the plain codec and the form of a fusion batch."""
+    way = [name for name, _ in target.ways].index("float32")
+    return bytes([way]) + Z
+
+
 def other(**tensors: torch.Tensor) -> Message:
     return Message(**{**FITS.tensors, **tensors})
 
@@ -182,10 +188,10 @@ def test_a_decoder_with_a_defect_is_found_out(
     defect: Callable[..., Message], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faults_fuzz, "SLOW_SECONDS", 0.05)
-    target(b"\0" + Z)
+    target(plain(target))
     target.decode = defect
     with pytest.raises(DefectError):
-        target(b"\0" + Z)
+        target(plain(target))
 
 
 def test_an_error_of_another_type_or_a_size_that_is_none_is_found_out(target: Target) -> None:
@@ -194,17 +200,17 @@ def test_an_error_of_another_type_or_a_size_that_is_none_is_found_out(target: Ta
 
     real, target.decode = target.decode, failing  # type: ignore[assignment]
     with pytest.raises(KeyError):
-        target(b"\0" + Z)
+        target(plain(target))
     target.decode, target.sizes = real, lambda payload: {"z": len(payload) - 1}
     with pytest.raises(DefectError, match="are counted as"):
-        target(b"\0" + Z)
+        target(plain(target))
 
     def refusing(payload: bytes) -> dict[str, int]:
         raise MessageError("no")
 
     target.sizes = refusing
     with pytest.raises(DefectError, match="without a size"):
-        target(b"\0" + Z)
+        target(plain(target))
     assert AGREED["B"] == 3
 
 
