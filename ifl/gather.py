@@ -3,7 +3,6 @@
 Runs belong together by configuration without the seed, never by path.
 """
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 from scipy.stats import t
 
 from ifl.errors import IFLError
+from ifl.labels import labels
 from ifl.results import SCHEMA_VERSION, TABLES, fingerprint, read_about, relevant
 
 MB = 1e6  # bytes
@@ -182,28 +182,3 @@ def group_runs(
 def _rank(label: str) -> list[str | float]:
     parts = enumerate(re.split(r"(\d+\.?\d*)", label))  # text, number, text, ...
     return [float(part) if n % 2 else part for n, part in parts]
-
-
-def labels(runs: Sequence[Run]) -> list[str]:
-    """Name each configuration by what tells it from the others: "ifl, local.tau=5".
-
-    First the method, then other choices that differ, then values that differ between runs of
-    the same choice. Plain values (local, fusion) stand for themselves: a choice's name may not
-    hold for them. What is built (``_target_``) repeats no value that it may interpolate.
-    """
-    built = sorted({key.split(".")[0] for run in runs for key in run.config if "_target_" in key})
-    names = []
-    for run in runs:
-        alike = {s: [r for r in runs if r.choices.get(s) == run.choices.get(s)] for s in built}
-        words = [str(run.choices.get(s)) for s in built if s != "method" and alike[s] != [*runs]]
-        named: list[str] = []
-        for key in sorted(run.config, key=lambda key: (key.split(".")[0] in built, key.count("."))):
-            section, value = key.split(".")[0], run.config[key]
-            differs = any((key, value) not in r.config.items() for r in alike.get(section, runs))
-            having = [r.config for r in runs if key in r.config]
-            echoes = [all((other, c[key]) in c.items() for c in having) for other in named]
-            if differs and not (section in built and any(echoes)):
-                named.append(key)
-                words.append(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
-        names.append(", ".join([str(run.choices["method"]), *words]))
-    return names

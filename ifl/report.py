@@ -4,7 +4,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ifl.results import Round
+from ifl.labels import Described, labels
+from ifl.results import Round, fingerprint, relevant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,12 +125,13 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
     if done:
         lines.append("")
         head = ["method", "data", "seed", "mean %", "local %", "cross %", "SD (points)"]
+        names = _names(done)
         rows = [[*head, "up MB", "up MB/client", "down MB", "rounds", "seconds"]]
         for outcome in done:
             result, totals = outcome["result"], outcome["totals"]
             rows.append(
                 [
-                    outcome["choices"]["method"],
+                    names[fingerprint(outcome["config"], "seed")],
                     outcome["data"],
                     str(outcome["seed"]),
                     *(_percent(result[f"accuracy_{name}"]) for name in ("mean", "local", "cross")),
@@ -150,6 +152,15 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
     lines += [f"Left alone: {o['busy']}" for o in outcomes if "busy" in o]
     lines += [f"Ended, {o['stop_reason']}: {o['folder']}" for o in done]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _names(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what to call each configuration but for the seed, by its fingerprint."""
+    described = {
+        fingerprint(o["config"], "seed"): Described(o["choices"], relevant(o["config"], "seed"))
+        for o in outcomes
+    }
+    return dict(zip(described, labels([*described.values()]), strict=True))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

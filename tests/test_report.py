@@ -17,6 +17,7 @@ class Terminal(io.StringIO):
 def outcome(**more: object) -> dict[str, object]:
     return {
         "choices": {"method": "ifl"},
+        "config": {"seed": 4, "local": {"tau": 10}},
         "data": "Digits",
         "seed": 4,
         "result": {
@@ -96,6 +97,16 @@ def test_a_grid_is_written_over_on_a_terminal() -> None:
 def test_a_run_that_has_not_said_why_it_failed_is_listed_even_alone() -> None:
     assert summary([{**FAILED, "said": False}]) == "Failed: batch_size=900: no\n"
     assert summary([{**FAILED, "said": True}]) == ""
+
+
+def test_runs_of_a_grid_are_named_by_what_was_swept() -> None:
+    swept = [
+        outcome(config={"seed": seed, "local": {"tau": tau}}) for tau in (1, 5) for seed in (0, 1)
+    ]
+    rows = summary(swept).splitlines()[2:6]
+    assert [row.partition("  Digits")[0] for row in rows] == [
+        f"ifl, local.tau={tau}" for tau in (1, 1, 5, 5)
+    ]
 
 
 def test_the_class_table_has_a_row_per_client() -> None:

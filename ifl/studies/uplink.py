@@ -58,7 +58,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             references(axes, group)
         axes.set(xlabel=name, ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
-    title = f"{groups[0].data}: accuracy, mean over compositions, against uplink sent so far"
+    title = f"{groups[0].data}: mean accuracy over compositions against uplink"
     return {"accuracy-uplink": finish(figure, all_axes[0], f"{title} (shaded: 95 % interval)", 3)}
 
 
