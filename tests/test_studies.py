@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from test_plots import T2, command, write_run
 from test_run import command as run_py
 
+from ifl.channel import UPLINK as UP
 from ifl.experiment import header
 from ifl.gather import load
 from ifl.sections import Section, sections
@@ -62,7 +63,7 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
                 accuracy={4: own - 0.3, 8: own - 0.1, 12: own},
                 matrix=matrix,
                 uplink=uplink,
-                traffic={("uplink", KINDS[method]): uplink} if method in KINDS else None,
+                traffic={(UP, KINDS[method]): uplink} if method in KINDS else None,
                 command=typed,
             )
         )

@@ -14,7 +14,7 @@ from ifl.tables import Cell, Table, Value, over_seeds
 
 NAMES = {"z": "fusion outputs z", "y": "labels", "params": "parameters", "grad": "gradients of z"}
 NAMES |= {"x": "images", "samples": "sample counts", "header": "headers"}
-DIRECTIONS = {"uplink": "up", "downlink": "down"}
+DIRECTIONS = ("up", "down")  # as traffic.csv has them
 
 
 def traffic(group: Group) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     kinds = table.index.get_level_values("kind").unique()
     figure, all_axes = panels(2, 1.6 + 0.6 * len(groups), sharey=True, sharex=True)
     most = float(table.groupby(level=0).sum().to_numpy().max())
-    for axes, (direction, name) in zip(all_axes, DIRECTIONS.items(), strict=True):
+    for axes, direction in zip(all_axes, DIRECTIONS, strict=True):
         left = pd.Series(0.0, index=table.columns)
         for n, kind in enumerate(kinds):
             width = table.loc[direction, kind] if (direction, kind) in table.index else 0 * left
@@ -49,7 +49,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             left = left + width
         for whose, total in left.items():
             axes.text(total + most / 60, whose, f"{total:.1f} MB", va="center", size="small")
-        axes.set(xlabel=f"{name}, all clients (MB)", xlim=(0, 1.4 * most))
+        axes.set(xlabel=f"{direction}, all clients (MB)", xlim=(0, 1.4 * most))
     all_axes[0].invert_yaxis()
     rounds = sorted({int(last(run, "round")) for group in groups for run in group.runs})
     title = f"{groups[0].data}: what travels in {' or '.join(map(str, rounds))} rounds"
@@ -62,9 +62,9 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     rows: list[list[Cell]] = []
     for direction, kind in table.index:
         values = [Value(float(table.loc[(direction, kind), g.label]), digits=4) for g in groups]
-        rows.append([DIRECTIONS[direction], NAMES.get(kind, kind), *values])
-    for direction, name in DIRECTIONS.items():
-        column = f"{direction}_mb"
+        rows.append([direction, NAMES.get(kind, kind), *values])
+    for direction in DIRECTIONS:
+        column = f"{direction}link_mb"
         for way in ("all clients", "per client"):
             sums = [
                 Value(
@@ -74,7 +74,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
                 )
                 for group in groups
             ]
-            rows.append([name, f"in total, {way}", *sums])
+            rows.append([direction, f"in total, {way}", *sums])
     rounds = [Value(over_seeds(group.each(final("round"))).mean, digits=0) for group in groups]
     accuracy = [over_seeds(group.each(final("accuracy_mean"))) for group in groups]
     rows += [["", "rounds", *rounds], ["", "accuracy after them (%)", *accuracy]]
