@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from conftest import composed, options
-from hypothesis import given, reject, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from run import make
 
@@ -59,7 +59,7 @@ def test_dirichlet_gives_everybody_min_samples_or_refuses(
     try:
         parts = check(partition, labels, clients, seed)
     except ConfigError:
-        reject()
+        return
     assert min(len(part) for part in parts) >= least
 
 
@@ -71,7 +71,7 @@ def test_classes_deals_any_labels_or_refuses(
     try:
         parts = check(Classes(per_client), labels, clients, seed)
     except ConfigError:
-        reject()
+        return
     assert all(len(np.unique(labels[part])) == per_client for part in parts)
 
 

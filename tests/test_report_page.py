@@ -53,7 +53,7 @@ def test_the_report_holds_every_study_and_loads_nothing(
     runs = tmp_path / "outputs"
     fill(runs, "paper/homogeneous")
     fill(runs, "paper/communication")
-    sent = {("uplink", "z"): 1000}
+    sent = {("up", "z"): 1000}
     other = "experiment=paper/communication", "data=kmnist10k"
     write_run(runs / "communication-2", *other, traffic=sent)
     write_run(runs / "unfinished", "method=fsl", finished=False)
