@@ -44,6 +44,10 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
+        if group.startswith("experiment"):  # in folders, of which Hydra lists the first
+            option, group = f"{group}/{option}".partition("/")[2], "experiment"
+            files = sorted((conf / group).rglob("*.yaml"))
+            return _no_option(group, option, [str(f.relative_to(conf / group))[:-5] for f in files])
         return _no_option(group, option, error.options or [])
     if isinstance(error, OSError) and error.strerror:
         return (

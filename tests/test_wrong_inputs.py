@@ -20,6 +20,8 @@ RUN = {
     "method=fedavg": "method=fedavg is not there; choose one of centralized, ",
     "launcher=lokal": "launcher=lokal is not there; choose one of basic, local, slurm",
     "local=tau3": "local=tau3 is not there; choose one of tau1, tau10",
+    "experiment=paper/accuracy": "experiment=paper/accuracy is not there; choose one of bench/w1, ",
+    "experiment=quick": "experiment=quick is not there; choose one of bench/w1, bench/w2, ",
     "methd=ifl": "methd is not in the configuration; did you mean method?",
     "tau=5": "tau is not in the configuration; did you mean local.tau or method.tau?",
     "optimizer.momentum=0.5": "did you mean optimizer.base.momentum or optimizer.modular.momentum?",
