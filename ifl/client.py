@@ -15,6 +15,7 @@ from ifl.data import Shard
 from ifl.divergence import Watch
 from ifl.errors import ConfigError
 from ifl.learner import (
+    PORTION,
     OptimizerMaker,
     State,
     batched,
@@ -27,7 +28,6 @@ from ifl.models import SplitModel
 from ifl.seeding import rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
-PORTION = 250  # samples at a time, where all are looked at: the maps of more fall out of the cache
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ifl.learner import batched, frozen
+from ifl.learner import PORTION, batched, frozen
 from ifl.methods import Blocks
 from ifl.runtime import Workers
-
-CHUNK = 250  # test images at a time: the maps of more fall out of the cache
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def compose(
     with ExitStack() as stack:
         for block in (*bases.values(), *modulars.values()):
             stack.enter_context(frozen(block))
-        pieces = [(k, *portion) for portion in batched(x, y, CHUNK) for k in bases]
+        pieces = [(k, *portion) for portion in batched(x, y, PORTION) for k in bases]
         counts = (workers or Workers()).map(hits, pieces)
     correct = dict.fromkeys(((k, i) for k in bases for i in modulars), 0)
     for (k, *_), found in zip(pieces, counts, strict=True):

@@ -13,6 +13,7 @@ from ifl.errors import ConfigError
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 State = Mapping[str, Any]  # nested mappings and lists of tensors, numbers, text and None
+PORTION = 250  # images at a time, where no gradient is needed: more maps fall out of the cache
 
 
 def optimizer_of(block: nn.Module, maker: OptimizerMaker) -> Optimizer:
