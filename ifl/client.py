@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.checks import above, typed, whole
+from ifl.augment import Distortion
+from ifl.checks import above, made_of, typed, whole
 from ifl.data import Shard
 from ifl.divergence import Watch
 from ifl.errors import ConfigError
@@ -34,6 +35,9 @@ Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the l
 class Optimizers:
     """How to make the optimiser of a base block and of a modular block (eta_b, eta_m).
 
+    Args:
+        decay_rounds: over which all learning rates fall (``ifl.decay``); None if they stay.
+
     Raises:
         ConfigError: one of them refuses its settings, tried by a step on a single parameter,
             or has a setting that is not finite, no rate above 0, or a momentum outside [0, 1).
@@ -41,8 +45,11 @@ class Optimizers:
 
     base: OptimizerMaker
     modular: OptimizerMaker
+    decay_rounds: int | None = None
 
     def __post_init__(self) -> None:
+        if self.decay_rounds is not None:
+            whole("optimizer.decay_rounds", self.decay_rounds, 1)
         for block, maker in (("base", self.base), ("modular", self.modular)):
             trial = nn.Parameter(torch.zeros(1))
             trial.grad = torch.zeros(1)
@@ -76,6 +83,9 @@ class Optimizers:
 class Training:
     """What the parties agree on before they start: optimisers, batch size B, seed, device.
 
+    Args:
+        augment: of the images of every batch.
+
     Raises:
         ConfigError: the batch size or the seed is out of range.
     """
@@ -84,10 +94,12 @@ class Training:
     batch_size: int
     seed: int = 0
     device: str = "cpu"
+    augment: Distortion = Distortion()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         whole("batch_size", self.batch_size, 1)
         whole("seed", self.seed, 0)
+        made_of("augment", self.augment, Distortion)
 
 
 class Client:
@@ -128,11 +140,13 @@ class Client:
         self.training = training
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
+        self.optimizers = (self.base_optimizer, self.modular_optimizer)
         blocks = ((model.base, self.base_optimizer), (model.modular, self.modular_optimizer))
         self.both = [
             optimizer for block, optimizer in blocks if any(True for _ in block.parameters())
         ]
         self._shuffle = rng(training.seed, "client", number, "batches")
+        self._views = rng(training.seed, "client", number, "augment")
         self.memory: dict[str, Any] = {}  # what a method's client half keeps between rounds
         self.hold(shard)
 
@@ -145,7 +159,7 @@ class Client:
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
     def portions(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all samples once, in the shard's order, as ``batch`` does."""
+        """Yield all samples once as they are: x (n, C, H, W) float32, y (n,) int64."""
         return batched(self._x, self._y, PORTION)
 
     def batch(self) -> tuple[Tensor, Tensor]:
@@ -159,7 +173,8 @@ class Client:
     def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples of its shard by their places (n,) int64, as ``batch`` does."""
         places = places.to(self._x.device)
-        return self._x.index_select(0, places), self._y.index_select(0, places)
+        x, y = self._x.index_select(0, places), self._y.index_select(0, places)
+        return self.training.augment(x, self._views), y
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the next ``count`` mini-batches."""
@@ -191,6 +206,7 @@ class Client:
         return {
             "learner": learner_state(self.model, self.base_optimizer, self.modular_optimizer),
             "shuffle": self._shuffle.get_state(),
+            "views": self._views.get_state(),
             "order": self._order,
             "memory": self.memory,
         }
@@ -203,5 +219,7 @@ class Client:
         """
         load_learner(state["learner"], self.model, self.base_optimizer, self.modular_optimizer)
         self._shuffle.set_state(state["shuffle"])
+        if "views" in state:  # not in checkpoints of before there were any
+            self._views.set_state(state["views"])
         self._order = state["order"].to(self._x.device)
         self.memory = dict(state["memory"])

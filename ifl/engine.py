@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ifl.channel import Channel
 from ifl.client import Client
+from ifl.decay import anneal
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions, compose
 from ifl.learner import State
@@ -75,6 +76,7 @@ class Engine:
     def _conduct(self, number: int) -> Outcome:
         seed = self.clients[0].training.seed
         self.channel.begin_round(number)
+        self._anneal(number)
         present = self.participation.present(self.clients, seed, number)
         if not present:
             return Outcome(None, 0, 0)
@@ -109,6 +111,12 @@ class Engine:
         with self._stream("server", "modules", number, turn):
             losses["the server"] = self.server.end_round()
         return Outcome(mean_loss(losses.values()), len(present) - refused, refused)
+
+    def _anneal(self, number: int) -> None:
+        """Set this round's learning rates, of those who are absent too."""
+        if rounds := self.clients[0].training.optimizers.decay_rounds:
+            learners = [optimizer for client in self.clients for optimizer in client.optimizers]
+            anneal([*learners, *self.server.optimizers()], number, rounds)
 
     def state(self) -> State:
         """Return all that the next round depends on, between two rounds."""

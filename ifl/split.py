@@ -1,11 +1,12 @@
 """Split learning's part on the server: modular blocks that learn from z (B, d) and y (B,)."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.optim import Optimizer
 
 from ifl.averaging import Averaging, equalise
 from ifl.divergence import Watch
@@ -26,11 +27,15 @@ class ModularBlocks:
         self, modular: nn.Module, samples: Mapping[int, int], make: OptimizerMaker
     ) -> None:
         self.modulars = {k: deepcopy(modular) for k in samples}
-        self.optimizers = {k: optimizer_of(m, make) for k, m in self.modulars.items()}
+        self._optimizers = {k: optimizer_of(m, make) for k, m in self.modulars.items()}
         self.samples = samples
         self.served: set[int] = set()  # owners of the blocks that learned in this round
         self.losses: list[Tensor] = []
         self.watches: dict[int, Watch] = {}  # of each client's losses
+
+    def optimizers(self) -> Iterable[Optimizer]:
+        """Return those of the blocks."""
+        return self._optimizers.values()
 
     def learn(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Step on each client's block with its z and y, in turn; return dCE/dz (B, d) as grad.
@@ -49,7 +54,7 @@ class ModularBlocks:
         z = upload.z.requires_grad_()
         loss = cross_entropy(self.modulars[owner](z), upload.y)
         watch = self.watches.setdefault(client, Watch(f"client {client}"))
-        self.losses.append(watch.descend(loss, self.optimizers[owner]))
+        self.losses.append(watch.descend(loss, self._optimizers[owner]))
         assert z.grad is not None
         return Message(grad=z.grad)
 
@@ -70,12 +75,12 @@ class ModularBlocks:
 
     def state(self) -> State:
         """Return the blocks and their optimisers, by owner."""
-        return {str(k): learner_state(m, self.optimizers[k]) for k, m in self.modulars.items()}
+        return {str(k): learner_state(m, self._optimizers[k]) for k, m in self.modulars.items()}
 
     def load_state(self, state: State) -> None:
         """Go on from such a state."""
         for k, modular in self.modulars.items():
-            load_learner(state[str(k)], modular, self.optimizers[k])
+            load_learner(state[str(k)], modular, self._optimizers[k])
 
 
 class SplitServer(ModularBlocks):

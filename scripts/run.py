@@ -118,7 +118,11 @@ def assemble(config: DictConfig) -> "Federation":
     device, remark = available_device(config.runtime.device)
     if remark:
         print(remark)
-    optimizers = Optimizers(make(config.optimizer.base), make(config.optimizer.modular))
+    optimizers = Optimizers(
+        make(config.optimizer.base),
+        make(config.optimizer.modular),
+        config.optimizer.get("decay_rounds"),
+    )
     return build(
         partition=make(config.partition),
         method=make(config.method),
@@ -128,7 +132,7 @@ def assemble(config: DictConfig) -> "Federation":
             for member in members
         ],
         count=config.clients.count,
-        training=Training(optimizers, config.batch_size, config.seed, device),
+        training=Training(optimizers, config.batch_size, config.seed, device, make(config.augment)),
         fusion_dim=config.fusion.dim,
         data=hold_out(make(config.data), config.validation),
         workers=Workers(config.runtime.workers, config.runtime.threads),

@@ -14,6 +14,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
+from ifl.augment import Distortion
 from ifl.client import Client, Optimizers, Training
 from ifl.codecs import Float32
 from ifl.data import Dataset, Shard
@@ -85,9 +86,12 @@ def tiny() -> Build:
         count: int = 2,
         seed: int = 0,
         optimizer: object = MOMENTUM,
+        decay_rounds: int | None = None,
+        augment: Distortion = Distortion(),  # noqa: B008 (frozen)
         **more: Any,
     ) -> Federation:
-        training = Training(Optimizers(optimizer, optimizer), batch_size=8, seed=seed)  # type: ignore[arg-type]
+        optimizers = Optimizers(optimizer, optimizer, decay_rounds)  # type: ignore[arg-type]
+        training = Training(optimizers, batch_size=8, seed=seed, augment=augment)
         chosen = members or (SMALL,)
         return build(TINY, Iid(), chosen, count, method, training, Float32(), DIM, **more)
 

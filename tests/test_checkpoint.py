@@ -114,6 +114,12 @@ def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_pat
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
 
 
+@pytest.mark.parametrize("method", ["ifl", "fsl", "centralized", "fedgh"])
+def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_path: Path) -> None:
+    falling = ("augment=elastic", "optimizer.decay_rounds=6")
+    assert_goes_on(lambda: small(f"method={method}", *falling), tmp_path)
+
+
 @pytest.mark.parametrize(
     "method",
     [

@@ -12,6 +12,7 @@ from conftest import CLASSES, DIM, MOMENTUM, SMALL, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifl.augment import Distortion
 from ifl.client import Optimizers, Training
 from ifl.codecs import Float32
 from ifl.errors import ConfigError
@@ -57,6 +58,10 @@ def federation(count: int = 2, dim: int = DIM, method: Method = Local(), batch: 
     return build(TINY, Iid(), [SMALL], count, method, training, Float32(), dim)
 
 
+def distortion(setting: str) -> Callable[[Any], object]:
+    return lambda value: Distortion(**{setting: value})
+
+
 def sgd(**setting: Any) -> Optimizers:
     return Optimizers(partial(torch.optim.SGD, **{"lr": 0.1, **setting}), MOMENTUM)
 
@@ -89,6 +94,13 @@ RANGES: Mapping[str, Range] = {
     "validation": Range(held_out, 0, 1, whole=False),
     "seed": Range(lambda v: Training(BOTH, 8, v), 0),
     "batch_size": Range(lambda v: Training(BOTH, v), 1),
+    "optimizer.decay_rounds": Range(lambda v: Optimizers(MOMENTUM, MOMENTUM, v), 1),
+    "augment.degrees": Range(distortion("degrees"), 0, 180, whole=False, with_high=True),
+    "augment.shift": Range(distortion("shift"), 0, 1, whole=False, with_high=True),
+    "augment.scale": Range(distortion("scale"), 0, 1, whole=False),
+    "augment.shear": Range(distortion("shear"), 0, 1, whole=False, with_high=True),
+    "augment.bend": Range(distortion("bend"), 0, 1, whole=False, with_high=True),
+    "augment.knots": Range(distortion("knots"), 2),
     "batch_size, by the shard": Range(lambda v: federation(batch=v), 1, 120, with_high=True),
     "clients.count": Range(lambda v: federation(v, batch=1), 1, TRAINED, with_high=True),
     "fusion.dim": Range(lambda v: federation(dim=v), DIM, DIM, with_high=True),

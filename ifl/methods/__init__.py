@@ -8,10 +8,11 @@ that sees both sides, before anything is trained: it checks that the clients sui
 method and gives everyone the start that the seed prescribes, which costs no byte.
 """
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ifl.averaging import Averaging
 from ifl.client import Client
@@ -42,6 +43,9 @@ class Server(Protocol):
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Learn what its replies are at their receivers, decoded; it may decode them itself."""
+
+    def optimizers(self) -> Iterable[Optimizer]:
+        """Return those that it steps itself."""
 
     def end_round(self) -> Tensor | None:
         """Do what the server does between rounds; return its training losses, if it has any."""
@@ -91,6 +95,10 @@ class StatelessServer:
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Do nothing."""
+
+    def optimizers(self) -> Iterable[Optimizer]:
+        """Return none."""
+        return ()
 
     def end_round(self) -> Tensor | None:
         """Do nothing."""

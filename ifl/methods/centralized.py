@@ -1,11 +1,12 @@
 """Centralized: all data in one place, one network. The ceiling of every figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from ifl.checks import whole
 from ifl.client import Client, Training
@@ -101,6 +102,10 @@ class CentralizedServer(StatelessServer):
             self.learner.hold(data)
         else:
             self.learner = Client("the server", -1, self.model, data, self.training)
+
+    def optimizers(self) -> Iterable[Optimizer]:
+        """Return the network's, once there is data."""
+        return self.learner.optimizers if self.learner else ()
 
     def end_round(self) -> Tensor | None:
         """Train tau steps on the whole network; return the losses (tau,)."""
