@@ -30,11 +30,13 @@ def look(n: int, label: str, marker: bool = True) -> dict[str, Any]:
     return style | {"label": label} | ({"marker": MARKERS[n % len(MARKERS)]} if marker else {})
 
 
-def draw_line(axes: Axes, group: Group, column: str, n: int, label: str) -> None:
-    """Draw a group's accuracy (%) against a column, with its interval shaded."""
-    curve = group.curve()
+def draw_line(
+    axes: Axes, group: Group, column: str, n: int, label: str, accuracy: str = "accuracy_mean"
+) -> None:
+    """Draw a group's accuracy (%) of a kind against a column, with its interval shaded."""
+    curve = group.curve(accuracy)
     style = look(n, label) | {"markevery": 1 + len(curve) // 12}
-    axes.plot(curve[column], 100 * curve["accuracy_mean"], **style)
+    axes.plot(curve[column], 100 * curve[accuracy], **style)
     bounds = 100 * curve["low"], 100 * curve["high"]
     axes.fill_between(curve[column], *bounds, color=style["color"], alpha=0.15, linewidth=0)
 

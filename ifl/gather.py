@@ -33,7 +33,7 @@ class Run:
     choices: Mapping[str, str | None]
     path: Path
     config: Mapping[str, Any]  # by dotted key, without what tells no group from another
-    rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy, and bytes as MB
+    rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy; MB and accuracy_worst
     compositions: pd.DataFrame  # the rows of compositions.csv of the last of these rounds
 
     def traffic(self) -> pd.DataFrame:
@@ -81,12 +81,12 @@ class Group:
         """Return the last evaluated round of each run, a row per seed."""
         return pd.concat([run.rounds.tail(1) for run in self.runs])
 
-    def curve(self) -> pd.DataFrame:
-        """Return means and the accuracy's interval (low, high) by round that all seeds have."""
+    def curve(self, accuracy: str = "accuracy_mean") -> pd.DataFrame:
+        """Return means and an accuracy's interval (low, high) by round that all seeds have."""
         by_round = pd.concat([run.rounds for run in self.runs]).groupby("round")
-        curve, half = by_round.mean(), by_round["accuracy_mean"].agg(half_width)
-        curve["low"] = (curve["accuracy_mean"] - half).clip(lower=0)
-        curve["high"] = (curve["accuracy_mean"] + half).clip(upper=1)
+        curve, half = by_round.mean(), by_round[accuracy].agg(half_width)
+        curve["low"] = (curve[accuracy] - half).clip(lower=0)
+        curve["high"] = (curve[accuracy] + half).clip(upper=1)
         return curve[by_round.size() == len(self.runs)].reset_index()
 
     def matrix(self) -> pd.DataFrame:
@@ -146,8 +146,13 @@ def _read(path: Path) -> Run:
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
         rounds[["uplink_mb", "downlink_mb"]] = rounds[["uplink_bytes", "downlink_bytes"]] / MB
         rounds["uplink_mb_per_client"] = rounds["uplink_mb"] / config["clients.count"]
+        rounds["total_mb_per_client"] = rounds["uplink_mb_per_client"] + (
+            rounds["downlink_mb"] / config["clients.count"]
+        )
         rounds = rounds.dropna(subset="accuracy_mean")
         table = pd.read_csv(path / "compositions.csv", usecols=[*OWNED], dtype=OWNED)
+        worst = table.groupby("round")["accuracy"].min()
+        rounds["accuracy_worst"] = rounds["round"].map(worst)
         compositions = table[table["round"] == rounds["round"].iloc[-1]]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise IFLError(f"a file is missing or damaged ({str(error).strip()})") from error

@@ -11,7 +11,7 @@ import pandas as pd
 
 from ifl.gather import Run
 
-Column = Literal["uplink_mb", "uplink_mb_per_client"]
+Column = Literal["uplink_mb", "uplink_mb_per_client", "total_mb_per_client"]
 SILENT = ("local", "centralized")  # sends nothing, or its raw data once
 
 

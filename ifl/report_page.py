@@ -7,6 +7,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from ifl.charts import png
+from ifl.report_kept import Kept
 from ifl.sections import Section, stem
 from ifl.studies import Table
 from ifl.studies.study import COUNT, ENDED
@@ -64,11 +65,11 @@ TEN_K = """KMNIST-10k is not KMNIST: it is the 10,000 official test images alone
 8,000/2,000, where the paper trains on 60,000 and tests on 10,000."""
 
 
-def page(shown: Sequence[Section], notes: Sequence[str] = ()) -> str:
+def page(shown: Sequence[Section | Kept], notes: Sequence[str] = ()) -> str:
     """Return the report.
 
     Args:
-        shown: its sections.
+        shown: its sections, new ones and kept ones.
         notes: sentences on runs and studies that are left out.
     """
     remarks = [INTRO] + [TEN_K] * any(part.data.startswith("KMNIST-10k") for part in shown)
@@ -93,7 +94,7 @@ def page(shown: Sequence[Section], notes: Sequence[str] = ()) -> str:
     )
 
 
-def claims(shown: Sequence[Section]) -> Table:
+def claims(shown: Sequence[Section | Kept]) -> Table:
     """Return the table "paper / here" of all studies."""
     words = {True: "yes", False: "no", None: ""}
     rows = [
@@ -106,7 +107,7 @@ def claims(shown: Sequence[Section]) -> Table:
     return Table("paper-here", caption, head, rows, f"{ENDED} {COUNT}")
 
 
-def _claims_html(shown: Sequence[Section]) -> str:
+def _claims_html(shown: Sequence[Section | Kept]) -> str:
     """Return the same table with a heading for each study, which fits narrow screens."""
     table, before, body = claims(shown), "", ""
     for study, data, *cells in table.rows:
@@ -122,7 +123,9 @@ def _claims_html(shown: Sequence[Section]) -> str:
     )
 
 
-def _section(part: Section) -> str:
+def _section(part: Section | Kept) -> str:
+    if isinstance(part, Kept):
+        return part.html
     seeds = sorted({run.seed for run in part.runs})
     facts = {
         "data set": part.data,
@@ -144,7 +147,7 @@ def _section(part: Section) -> str:
     return text + "".join(table.html(_anchor(part)) for table in part.tables) + "</section>\n"
 
 
-def _anchor(part: Section) -> str:
+def _anchor(part: Section | Kept) -> str:
     return stem(f"{part.study}/{part.data}")
 
 

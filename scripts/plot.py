@@ -15,6 +15,7 @@ import pandas as pd
 from ifl import charts, gather, plots
 from ifl.errors import IFLError
 from ifl.experiment import header
+from ifl.report_kept import Kept, kept
 from ifl.report_page import claims, page
 from ifl.sections import Section, save, save_tables, sections, stem
 from ifl.studies import STUDIES, draw
@@ -64,15 +65,30 @@ def write_studies(
     return shown, text
 
 
-def write_report(shown: Sequence[Section], notes: Sequence[str], out: Path) -> list[Path]:
-    """Write the page and the table "paper / here"; name the studies that have no run."""
-    lacking = [name for name in STUDIES if name not in {part.study for part in shown}]
+def write_report(
+    shown: Sequence[Section], notes: Sequence[str], out: Path
+) -> tuple[list[Path], list[str]]:
+    """Write the page and the table "paper / here"; name the studies that have no run.
+
+    What a report that is there shows of other studies and data sets stays in it.
+
+    Returns:
+        The files, and a note on what stayed.
+    """
+    path = out / "report.html"
+    stands = path.read_text(encoding="utf-8") if path.exists() else ""
+    old = kept(stands, {(part.study, part.data) for part in shown})
+    order = {name: n for n, name in enumerate(STUDIES)}
+    both: list[Section | Kept] = [*shown, *old]
+    parts = sorted(both, key=lambda p: (order.get(p.study, 99), p.study, p.data))
+    lacking = [name for name in STUDIES if name not in {part.study for part in parts}]
     command = "python scripts/run.py -m experiment={0} data=..."
     unseen = [f"{name}: no run yet; {command.format(name)}" for name in lacking]
-    path = out / "report.html"
     out.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(shown, [*notes, *unseen]), encoding="utf-8")
-    return [*save_tables([claims(shown)], out), path]
+    path.write_text(page(parts, [*notes, *unseen]), encoding="utf-8")
+    names = "; ".join(f"{part.study}, {part.data}" for part in old)
+    stayed = f"{path} keeps what it had of {names}: no run of it here; remove the file to drop it"
+    return [*save_tables([claims(parts)], out), path], [stayed] * bool(old)
 
 
 def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
@@ -89,7 +105,9 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
     target = out or folder / ("report" if report else "plots")
     shown, text = write_studies(runs, folder, target, report)
     if report:
-        text += "".join(f"{file}\n" for file in write_report(shown, notes, target))
+        files, stayed = write_report(shown, notes, target)
+        text += "".join(f"{file}\n" for file in files)
+        notes = [*notes, *stayed]
     return text, [*notes, *(note for part in shown for note in part.missing)]
 
 

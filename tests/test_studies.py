@@ -22,7 +22,9 @@ from ifl.studies import STUDIES
 from ifl.tables import Table, Value
 
 T1 = np.tan(0.475 * np.pi)  # 97.5 % quantile of Student's t with 1 degree of freedom
-EXPERIMENTS = [name for name in options("experiment") if name.startswith(("paper/", "open/"))]
+EXPERIMENTS = [
+    name for name in options("experiment") if name.startswith(("paper/", "open/", "beyond/"))
+]
 TYPED = {  # a few points of each grid
     "paper/accuracy_vs_uplink": "seed=0,1,2",
     "paper/composition": "seed=0,1",
@@ -32,6 +34,9 @@ TYPED = {  # a few points of each grid
     "open/alpha": "partition.alpha=0.1,1 seed=0,1",
     "open/optimizer": "optimizer.lr=0.01 seed=0,1",
     "open/shard_size": "validation=0.2,0.5 seed=0,1",
+    "beyond/pareto": "seed=0",
+    "beyond/ablation": "seed=0,1",
+    "beyond/choices": "seed=0",
 }
 UPLINK = {"ifl": 2_000_000, "fsl": 6_000_000, "fl": 20_000_000}  # a round, four clients
 KINDS = {"ifl": "z", "fsl": "z", "fl": "params"}

@@ -8,10 +8,12 @@ from ifl.charts import draw_matrices
 from ifl.gather import Group
 from ifl.plots import ROUNDS, UPLINK, draw_curves, summarise, tabulate
 from ifl.studies import (
+    ablation,
     clients,
     communication,
     compositions,
     optimizer,
+    pareto,
     shard_size,
     sweeps,
     tau,
@@ -20,11 +22,13 @@ from ifl.studies import (
 from ifl.studies.study import METHODS, Claim, Study
 from ifl.tables import Table
 
-MODULES = (uplink, compositions, communication, clients, sweeps, tau, optimizer, shard_size)
+MODULES = [uplink, compositions, communication, clients, sweeps, tau, optimizer, shard_size]
+MODULES += [pareto, ablation]
 _KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
 _ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
 _ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]
 _ORDER += ["open/diversity", "open/depth", "open/optimizer", "open/shard_size"]
+_ORDER += ["beyond/pareto", "beyond/ablation", "beyond/choices"]
 STUDIES = {name: _KNOWN[name] for name in _ORDER}
 
 

@@ -12,8 +12,16 @@ from ifl.tables import Cell, Table, Value, over_seeds
 
 METHODS = {  # in the order of figures and tables
     "ifl": "IFL",
+    "ifl_aligned": "IFL aligned",
+    "ifl_frugal": "IFL frugal",
+    "ifl_statistics": "IFL statistics",
     "fsl": "FSL",
+    "cse_fsl": "CSE-FSL",
     "fl": "FL",
+    "lg_fedavg": "LG-FedAvg",
+    "fedgh": "FedGH",
+    "fedproto": "FedProto",
+    "feddistill": "FedDistill",
     "local": "no communication",
     "centralized": "all data in one place",
 }

@@ -1,0 +1,116 @@
+"""beyond/ablation: what each ingredient is worth, alone and left out."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from matplotlib.figure import Figure
+
+from ifl.charts import look, panels
+from ifl.gather import Group, Run
+from ifl.measures import last
+from ifl.studies.study import Claim, Study, final, outcome
+from ifl.tables import Cell, Table, Value, over_seeds
+
+UP = "uplink_mb_per_client"
+NONE, ALL = "the paper's IFL", "all ingredients"
+INGREDIENTS: Mapping[str, Callable[[Run], bool]] = {
+    "distorted images": lambda run: run.choices.get("augment") not in (None, "none"),
+    "falling rates": lambda run: run.config.get("optimizer.decay_rounds") is not None,
+    "replay": lambda run: run.config["method.replay.steps"] > 1,
+    "alignment": lambda run: run.config["method.align.weight"] > 0,
+    "more local steps": lambda run: run.config["local.tau"] > 10,
+    "few rows, balanced": lambda run: run.config["method.upload.pick"] == "balanced",
+    "small d": lambda run: run.config["fusion.dim"] < 432,
+    "int4": lambda run: run.choices["codec"] == "int4",
+}
+
+
+def ingredients(run: Run) -> list[str]:
+    """Return the names of those that a run has."""
+    return [name for name, has in INGREDIENTS.items() if has(run)]
+
+
+def label(run: Run) -> str:
+    """Name what a run has, or lacks."""
+    has = ingredients(run)
+    lacks = [name for name in INGREDIENTS if name not in has]
+    if not has or not lacks:
+        return ALL if has else NONE
+    if len(has) > 1 and len(lacks) == 1:
+        return f"without {lacks[0]}"
+    return f"with {', '.join(has)}"
+
+
+def named(groups: Sequence[Group], name: str) -> Group | None:
+    """Return the group of this label."""
+    return next((group for group in groups if group.label == name), None)
+
+
+def ways(groups: Sequence[Group]) -> dict[str, tuple[Group | None, dict[str, Group]]]:
+    """Return the two comparisons: what is compared with, and the groups by ingredient."""
+    found = {}
+    for way, start, common in (("with", "alone, beside ", NONE), ("without", "left out of ", ALL)):
+        own = {name: group for name in INGREDIENTS if (group := named(groups, f"{way} {name}"))}
+        found[start + common] = named(groups, common), own
+    return found
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw accuracies with each ingredient alone and with all others."""
+    figure, all_axes = panels(2, 5, sharey=True)
+    places = {name: len(INGREDIENTS) - n for n, name in enumerate(INGREDIENTS)}
+    for axes, (title, (common, own)) in zip(all_axes, ways(groups).items(), strict=True):
+        if common:
+            mean = over_seeds(common.each(final("accuracy_mean"))).mean
+            axes.axvline(mean, **look(1, common.label, marker=False))
+        for name, group in own.items():
+            value = over_seeds(group.each(final("accuracy_mean")))
+            half = 0 if value.half != value.half else value.half
+            style = {**look(0, ""), "linestyle": "none", "capsize": 3}
+            axes.errorbar(value.mean, places[name], xerr=half, **style)
+        axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.5, len(INGREDIENTS) + 0.5))
+        axes.set_yticks([*places.values()], [*places])
+        axes.legend(fontsize="small", loc="lower left")
+    rounds = max(last(run, "round") for group in groups for run in group.runs)
+    title = f"{groups[0].data}: what an ingredient is worth after {rounds:.0f} rounds"
+    figure.suptitle(title)
+    return {"ablation": figure}
+
+
+def tabulate(groups: Sequence[Group]) -> list[Table]:
+    """Return accuracy, uplink and the difference each ingredient makes."""
+    rows: list[list[Cell]] = []
+    for way, (common, own) in ways(groups).items():
+        for name, group in ([("-", common)] if common else []) + [*own.items()]:
+            row: list[Cell] = [way, name, len(group.runs)]
+            row.append(over_seeds(group.each(final("accuracy_mean"))))
+            row.append(difference(group, common) if common and group is not common else "-")
+            row.append(over_seeds(group.each(final("accuracy_sd")), 2))
+            rows.append([*row, Value(over_seeds(group.each(final(UP))).mean, digits=3)])
+    head = ["ingredient is", "ingredient", "seeds", "mean (%)", "difference (points)"]
+    head += ["SD (points)", "up per client (MB)"]
+    caption = f"{groups[0].data}: each ingredient alone and left out, after the last round"
+    notes = 'The difference is that to the row with "-", over equal seeds; ± is half its 95 % '
+    notes += "Student t interval."
+    return [Table("ablation", caption, head, rows, notes), outcome(groups)]
+
+
+def difference(group: Group, common: Group) -> Value:
+    """Return how far a group is above another, in points over common seeds."""
+    mine = {run.seed: last(run, "accuracy_mean") for run in group.runs}
+    theirs = {run.seed: last(run, "accuracy_mean") for run in common.runs}
+    return over_seeds([mine[s] - theirs[s] for s in sorted(mine.keys() & theirs.keys())], 1, 100)
+
+
+def claim(groups: Sequence[Group]) -> list[Claim]:
+    """Give the accuracy and the uplink of none and of all."""
+    claims = []
+    for name in (NONE, ALL):
+        if group := named(groups, name):
+            accuracy = over_seeds(group.each(final("accuracy_mean")))
+            mb = over_seeds(group.each(final(UP))).mean
+            what = f"accuracy, {name} (%); uplink per client (MB)"
+            claims.append(Claim(what, "-", f"{accuracy}; {mb:.3f}"))
+    return claims
+
+
+STUDIES = [Study("beyond/ablation", label, draw, tabulate, claim)]

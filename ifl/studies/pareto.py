@@ -1,0 +1,162 @@
+"""beyond/pareto: the most accuracy per byte, all methods and codecs."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ifl import measures
+from ifl.charts import UPLINK, draw_line, finish, logarithmic, panels
+from ifl.gather import Group, Run
+from ifl.measures import Column
+from ifl.studies import uplink
+from ifl.studies.study import COUNT, ENDED, Claim, Study, accuracy_at, final, outcome
+from ifl.studies.uplink import PAPER_MB, TARGETS, mb_to, references, talking
+from ifl.tables import Cell, Table, Value, over_seeds
+
+PER_CLIENT: Column = "uplink_mb_per_client"
+BYTES: dict[Column, str] = {
+    PER_CLIENT: UPLINK[PER_CLIENT],
+    "total_mb_per_client": "both directions, per client (MB)",
+}
+SIZES = (0.05, 0.1, 0.4, 1, PAPER_MB)  # MB
+ACCURACIES = {"accuracy_local": "own blocks", "accuracy_worst": "worst composition"}
+SHOWN = ("float32", "int4")  # of the codecs, in figures of all methods
+COMMON = {"augment": "none", "codec": "float32"}  # choices that need no word
+PLAIN = {"fusion.dim": ("d", 432), "local.tau": ("tau", 10)}
+
+
+def label(run: Run) -> str:
+    """Name the method, and what it has that others of its kind have not."""
+    words = [uplink.label(run)]
+    words += [
+        str(choice) for key, common in COMMON.items() if (choice := run.choices.get(key)) != common
+    ]
+    for key, (name, common) in PLAIN.items():
+        if run.config[key] != common:
+            words.append(f"{name} = {run.config[key]}")
+    return ", ".join(words)
+
+
+def codec(group: Group) -> str:
+    """Return the choice of conf/codec."""
+    return str(group.runs[0].choices["codec"])
+
+
+def under_the_rules(groups: Sequence[Group]) -> list[Group]:
+    """Return IFL and what became of it: no parameter leaves a client, the server keeps nothing."""
+    return [group for group in groups if group.method.startswith("ifl")]
+
+
+def papers(groups: Sequence[Group]) -> Group | None:
+    """Return IFL as in the paper."""
+    return next((group for group in groups if group.label == "IFL"), None)
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw accuracies against bytes: the mean for all methods, the codecs, local and worst."""
+    data, most = groups[0].data, [g for g in talking(groups) if codec(g) in SHOWN]
+    figure, all_axes = panels(2, 7, sharey=True)
+    for axes, (column, name) in zip(all_axes, BYTES.items(), strict=True):
+        for n, group in enumerate(most):
+            draw_line(axes, group, column, n, group.label)
+        mark_paper(axes)
+        logarithmic(axes)
+        for group in groups:
+            references(axes, group)
+        axes.set(xlabel=name, ylim=(0, 100))
+    all_axes[0].set_ylabel("test accuracy (%)")
+    title = f"{data}: mean accuracy over compositions against bytes (shaded: 95 % interval)"
+    figures = {"accuracy-bytes": finish(figure, all_axes[0], title, 3)}
+
+    figure, (axes,) = panels(1, 5, 6)
+    coded = [g for g in groups if label(g.runs[0]).partition(",")[0] == "IFL"]
+    for n, group in enumerate(coded):
+        draw_line(axes, group, PER_CLIENT, n, codec(group))
+    mark_paper(axes)
+    logarithmic(axes)
+    axes.set(xlabel=UPLINK[PER_CLIENT], ylabel="test accuracy (%)", ylim=(0, 100))
+    figures["codecs"] = finish(figure, axes, f"{data}: the paper's IFL by codec", place="inside")
+
+    figure, all_axes = panels(2, 7, sharey=True)
+    for axes, (accuracy, name) in zip(all_axes, ACCURACIES.items(), strict=True):
+        for n, group in enumerate(most):
+            draw_line(axes, group, PER_CLIENT, n, group.label, accuracy)
+        logarithmic(axes)
+        axes.set(title=name, xlabel=UPLINK[PER_CLIENT], ylim=(0, 100))
+    all_axes[0].set_ylabel("test accuracy (%)")
+    title = f"{data}: accuracy of own blocks, and of the worst composition"
+    return figures | {"local-worst": finish(figure, all_axes[0], title, 3)}
+
+
+def mark_paper(axes: Axes) -> None:
+    """Draw a line where the paper compares."""
+    axes.axvline(PAPER_MB, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
+
+
+def tabulate(groups: Sequence[Group]) -> list[Table]:
+    """Return MB to accuracies, accuracies at MB, and what all came to."""
+    to: list[list[Cell]] = []
+    at: list[list[Cell]] = []
+    for group in talking(groups):
+        first: list[Cell] = [group.label, len(group.runs)]
+        ways = [mb_to(group, target, column) for column in BYTES for target in TARGETS]
+        to.append([*first, *ways])
+        at.append([*first, *(accuracy_at(group, mb, PER_CLIENT) for mb in SIZES)])
+    data = groups[0].data
+    heads = [f"{way} to {n} % (MB)" for way in ("up", "both ways") for n in TARGETS]
+    return [
+        Table(
+            "mb-to-accuracy",
+            f"{data}: MB per client at the first evaluation that reaches an accuracy",
+            ["method", "seeds", *heads],
+            to,
+            COUNT,
+        ),
+        Table(
+            "accuracy-at-uplink",
+            f"{data}: accuracy (%) at an uplink per client, that of the last evaluation before",
+            ["method", "seeds", *(f"at {mb} MB (%)" for mb in SIZES)],
+            at,
+            f'"-": the first evaluation comes later. {ENDED} {COUNT}',
+        ),
+        outcome(groups, "method"),
+    ]
+
+
+def least(groups: Sequence[Group], target: float) -> tuple[Group, Value] | None:
+    """Return who reaches an accuracy (%) with the least uplink, and this (MB per client).
+
+    Of those under the paper's rules, and in all seeds.
+    """
+    found = []
+    for group in under_the_rules(groups):
+        reached = group.each(measures.first_reaching, target / 100, PER_CLIENT)
+        if None not in reached:
+            found.append((group, over_seeds(reached, 3)))
+    return min(found, key=lambda pair: pair[1].mean, default=None)
+
+
+def claim(groups: Sequence[Group]) -> list[Claim]:
+    """Say what the paper's IFL has at 8.5 MB per client, and what is possible under its rules."""
+    paper = papers(groups)
+    if paper is None:
+        return []
+    has = accuracy_at(paper, PAPER_MB, PER_CLIENT)
+    claims = [Claim("accuracy of the paper's IFL at 8.5 MB per client (%)", "90", str(has))]
+    if best := least(groups, has.mean):
+        group, value = best
+        ratio = PAPER_MB / value.mean
+        here = f"{value}: {ratio:.0f} times less, by {group.label}"
+        what = f"least uplink per client to {has.mean:.1f} % under the paper's rules (MB)"
+        claims.append(Claim(what, str(PAPER_MB), here, ratio >= 20))
+    within = [(accuracy_at(g, PAPER_MB, PER_CLIENT), g) for g in under_the_rules(groups)]
+    value, group = max(within, key=lambda pair: pair[0].mean)
+    what = "most accuracy under the paper's rules with at most 8.5 MB per client (%)"
+    claims.append(Claim(what, "90", f"{value}, by {group.label}", value.mean >= 90))
+    spread = over_seeds(group.each(final("accuracy_sd")), 2)
+    what = "its SD over modular blocks after the last round (points)"
+    return [*claims, Claim(what, "below 0.6", str(spread), spread.mean < 0.6)]
+
+
+STUDIES = [Study("beyond/pareto", label, draw, tabulate, claim)]
