@@ -33,9 +33,13 @@ class ClassMeans:
 
     def means(self) -> Tensor:
         """Return the means (C, m) float32; zeros where nothing was added."""
+        return self.exact().float()
+
+    def exact(self) -> Tensor:
+        """Return the means (C, m) as they were added up, float64."""
         assert isinstance(self._sums, Tensor)
         seen = self.weights > 0
-        return (self._sums / torch.where(seen, self.weights, 1.0)[:, None]).float()
+        return self._sums / torch.where(seen, self.weights, 1.0)[:, None]
 
 
 def fusion_means(me: Client) -> ClassMeans:

@@ -89,9 +89,18 @@ class Align:
         """Return the term as a function of z (B, d) and y (B,); None where there is none."""
         if not self.weight or not me.memory.get(KEPT):
             return None
-        z, y = _joined(me)
+        return self.towards(me, *_joined(me))
+
+    def towards(self, me: Client, z: Tensor, y: Tensor, samples: Tensor | None = None) -> Pull:
+        """Return the term where c_y is the mean of these z (rows, d) of class y (rows,).
+
+        Args:
+            samples: (rows,), how many a row of z is the mean of; None for 1.
+        """
         classes = 1 + max(int(y.max()), int(me.shard.y.max()))
         members = one_hot(y, classes).to(z.dtype)  # (rows, classes)
+        if samples is not None:
+            members = members * samples.unsqueeze(1)
         counts = members.sum(dim=0)
         centroids = members.T @ z / counts.clamp(min=1).unsqueeze(1)  # (classes, d)
         known = counts > 0

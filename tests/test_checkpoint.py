@@ -33,6 +33,7 @@ from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
+from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.pool import Align, Replay
@@ -131,6 +132,7 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         FedGH(tau=1),
         FedDistill(tau=1),
         CSEFSL(tau=1, h=1, sync_clients=True),
+        IFLStatistics(tau=1, steps=2, align=Align(1.0)),
     ],
 )
 def test_after_a_refused_upload_too(method: Method, tiny: Build, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.ifl import IFL
+from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.participation import Participation
@@ -314,6 +315,7 @@ LIES = [
     (FedProto(tau=2), 0),
     (FedGH(tau=2), 0),
     (FedDistill(tau=2), 0),
+    (IFLStatistics(tau=2), 0),
     (CSEFSL(tau=2, h=1), 0),
     (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]

@@ -34,6 +34,7 @@ TYPED = {  # a few points of each grid
     "open/alpha": "partition.alpha=0.1,1 seed=0,1",
     "open/optimizer": "optimizer.lr=0.01 seed=0,1",
     "open/shard_size": "validation=0.2,0.5 seed=0,1",
+    "open/upload_rows": "seed=0,1",
     "beyond/pareto": "seed=0",
     "beyond/ablation": "seed=0,1",
     "beyond/choices": "seed=0",
@@ -50,7 +51,8 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
     typed = f"python scripts/run.py -m experiment={study} data=digits {TYPED.get(study, '')}"
     paths = []
     for n, job in enumerate(wanted(CONF / "experiment" / f"{study}.yaml", [typed])):
-        method, seed = job.get("method", "ifl"), int(job.get("seed", 0))
+        method = job.get("method", "ifl").removesuffix("_aligned")
+        seed = int(job.get("seed", 0))
         count = int(job.get("clients.count", 2 if study == "paper/homogeneous" else 4))
         own = best - 0.1 * (method != "ifl") + 0.01 * seed
         cross = own - {"ifl": 0.01, "local": 0.7}.get(method, 0)

@@ -18,17 +18,18 @@ from ifl.studies import (
     sweeps,
     tau,
     uplink,
+    upload_rows,
 )
 from ifl.studies.study import METHODS, Claim, Study
 from ifl.tables import Table
 
 MODULES = [uplink, compositions, communication, clients, sweeps, tau, optimizer, shard_size]
-MODULES += [pareto, ablation]
+MODULES += [upload_rows, pareto, ablation]
 _KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
 _ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
 _ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]
 _ORDER += ["open/diversity", "open/depth", "open/optimizer", "open/shard_size"]
-_ORDER += ["beyond/pareto", "beyond/ablation", "beyond/choices"]
+_ORDER += ["open/upload_rows", "beyond/pareto", "beyond/ablation", "beyond/choices"]
 STUDIES = {name: _KNOWN[name] for name in _ORDER}
 
 

@@ -13,7 +13,8 @@ from ifl.studies.uplink import label
 from ifl.tables import Cell, Table, Value, over_seeds
 
 NAMES = {"z": "fusion outputs z", "y": "labels", "params": "parameters", "grad": "gradients of z"}
-NAMES |= {"x": "images", "samples": "sample counts", "header": "headers"}
+NAMES |= {"x": "images", "sd": "deviations of z"}
+NAMES |= {"samples": "sample counts", "header": "headers"}
 DIRECTIONS = ("up", "down")  # as traffic.csv has them
 
 

@@ -1,0 +1,118 @@
+"""IFL where means and standard deviations by class stand for fusion outputs.
+
+Source: Krouka & Bennis 2025, arXiv 2509.22823, with the statistics of CCVR (Luo et al. 2021) and
+FedPFT (Beitollahi et al. 2024) in place of its upload, see ``ifl/gaussians.py``. These train a
+classifier once, at the end and on the server; here the clients do it, in every round.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ifl.checks import made_of, one_of, whole
+from ifl.client import Client
+from ifl.forms import Form
+from ifl.gaussians import drawn, fusion_gaussians, gaussians_form, merged
+from ifl.learner import frozen
+from ifl.message import Message
+from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.pool import Align
+from ifl.seeding import rng
+
+NEWEST, CLIENTS = "gaussians", "clients"  # in a client's memory
+
+
+@dataclass(frozen=True)
+class IFLStatistics:
+    """The paper's two stages, no sample's z leaves a client.
+
+    Stage 1 is the paper's. Then client k sends, for each class c of its shard, the mean and the
+    standard deviation of each feature of f_b,k(x) over all of its samples (x, c), and how many
+    these are; the server broadcasts the concatenations in client order. Stage 2, base block held
+    fixed, each step on Z (rows, d) drawn anew from these Gaussians, classes and clients as
+    often as they have samples:
+        theta_m,k <- theta_m,k - eta_m grad CE(f_m,k(Z), Y).
+
+    Bytes per round, N clients that came, C_k classes and n_k samples at client k, C classes in
+    all of them, float32, label type of b bytes, count type of s_k bytes (1 for n_k < 2^8, 2 for
+    n_k < 2^15, else 4; s the largest), plus one header a message:
+        uplink sum_k C_k*(8d + b + s_k), downlink N*sum_k C_k*(8d + b + s), or N*C*(8d + b + 4)
+        where the server merges them.
+
+    Args:
+        tau: local steps of stage 1.
+        steps: of stage 2.
+        rows: of such a step; None for N*B, all clients' batches, whoever came.
+        align: a term of stage 1's loss, towards the class means of the newest Gaussians.
+        relay: "all", the server sends all Gaussians; "merged", one a class, with the mean and
+            variance of all clients' samples together.
+
+    Raises:
+        ConfigError: a value is out of range.
+    """
+
+    tau: int = 10
+    steps: int = 1
+    rows: int | None = None
+    align: Align = field(default_factory=Align)
+    relay: str = "all"
+
+    def __post_init__(self) -> None:
+        whole("local.tau", self.tau, 1)
+        whole("method.steps", self.steps, 1)
+        if self.rows is not None:
+            whole("method.rows", self.rows, 1)
+        made_of("method.align", self.align, Align)
+        one_of("method.relay", self.relay, "all", "merged")
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Tell the clients how many they are; return a stateless server."""
+        for client in clients:
+            client.memory[CLIENTS] = len(clients)
+        return StatisticsServer({c.number: gaussians_form(c) for c in clients}, self.relay)
+
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
+        losses, pull, newest = [], None, me.memory.get(NEWEST)
+        if newest:
+            pull = self.align.towards(me, newest["z"], newest["y"], newest["samples"])
+        with frozen(me.model.modular):
+            for x, y in me.batches(self.tau):
+                losses.append(me.step(x, y, me.base_optimizer, pull=pull))
+
+        pool = yield fusion_gaussians(me)
+
+        assert pool is not None
+        if self.align.weight:
+            me.memory[NEWEST] = {"z": pool.z, "y": pool.y, "samples": pool.samples}
+        rows = self.rows or me.memory[CLIENTS] * me.training.batch_size
+        draws = rng(me.training.seed, "client", me.number, "statistics", round_number)
+        for _ in range(self.steps):
+            z, y = drawn(pool, rows, draws)
+            me.watch.descend(cross_entropy(me.model.modular(z), y), me.modular_optimizer)
+        return torch.stack(losses)
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return N base and N modular blocks."""
+        return own_blocks(clients)
+
+
+@dataclass(frozen=True)
+class StatisticsServer(StatelessServer):
+    """Concatenates and broadcasts Gaussians, or merges them first; keeps nothing."""
+
+    forms: Mapping[int, Form]
+    relay: str = "all"
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect a Gaussian for each class of the client, once."""
+        return [self.forms[client]]
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the Gaussians of the uploads, in client order, to their senders."""
+        ordered = [uploads[k] for k in sorted(uploads)]
+        names = ordered[0].tensors
+        pool = Message(**{n: torch.cat([m.tensors[n] for m in ordered]) for n in names})
+        return dict.fromkeys(uploads, merged(pool) if self.relay == "merged" else pool)

@@ -1,0 +1,69 @@
+"""open/upload_rows: few rows often or many seldom, at equal bytes and equal local steps."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from ifl.charts import along, draw_points, finish, panels
+from ifl.gather import Group, Run
+from ifl.studies.study import Claim, Study, final, in_step, method_name, of_method, outcome
+from ifl.tables import Table, over_seeds
+
+TAU, ROWS = "local.tau", "method.upload.rows"
+WAYS = {"ifl": "IFL", "ifl_aligned": "IFL with replay, aligned"}
+
+
+def label(run: Run) -> str:
+    """Name the method, the rows of an upload and the local steps before it."""
+    way = WAYS.get(str(run.choices["method"]), method_name(run))
+    return f"{way}, {run.config[ROWS]} rows every {run.config[TAU]} steps"
+
+
+def by_tau(groups: Sequence[Group], way: str) -> tuple[list[float], list[Group]]:
+    """Return the local steps of a method's groups, ascending, and these groups."""
+    return in_step(of_method(groups, way), TAU)
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw the last accuracy, and the SD over modular blocks, against tau and rows."""
+    figure, (left, right) = panels(2, 4.4)
+    ticks: dict[float, str] = {}
+    for n, (way, name) in enumerate(WAYS.items()):
+        taus, chosen = by_tau(groups, way)
+        ticks |= {t: f"{t:g}\n{g.setting(ROWS)}" for t, g in zip(taus, chosen, strict=True)}
+        draw_points(left, taus, chosen, final("accuracy_mean"), 2 * n, name)
+        draw_points(left, taus, chosen, final("accuracy_local"), 2 * n + 1, f"{name}, own blocks")
+        draw_points(right, taus, chosen, final("accuracy_sd"), 2 * n, name)
+    left.set(ylabel="accuracy on held-out training data (%)", ylim=(0, 100))
+    right.set(ylabel="SD over modular blocks (points)")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        along(axes, sorted(ticks), [ticks[tau] for tau in sorted(ticks)])
+        axes.set_xlabel("local steps tau; rows of an upload below")
+    right.legend(fontsize="small")
+    title = f"{groups[0].data}: few rows often or many seldom, at equal bytes and local steps"
+    return {"upload-rows": finish(figure, left, title, place="inside")}
+
+
+def in_order(groups: Sequence[Group]) -> list[Group]:
+    """Return the groups by method, the smallest tau first."""
+    return [group for way in WAYS for group in by_tau(groups, way)[1]]
+
+
+def claim(groups: Sequence[Group]) -> list[Claim]:
+    """Give the accuracy and the SD of every size."""
+    claims = []
+    for group in in_order(groups):
+        accuracy = over_seeds(group.each(final("accuracy_mean")))
+        sd = over_seeds(group.each(final("accuracy_sd")), 1)
+        what = f"{group.label}: accuracy (%); SD (points)"
+        claims.append(Claim(what, "open", f"{accuracy}; {sd}"))
+    return claims
+
+
+def tabulate(groups: Sequence[Group]) -> list[Table]:
+    """Return what all came to."""
+    return [outcome(in_order(groups))]
+
+
+STUDIES = [Study("open/upload_rows", label, draw, tabulate, claim)]
