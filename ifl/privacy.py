@@ -17,6 +17,8 @@ from ifl.checks import above, at_least
 from ifl.errors import ConfigError
 from ifl.randomised import RandomisedResponse
 
+WEAKEST, STRONGEST = 0.001, 1000  # noise: an epsilon of millions, and of thousandths
+
 
 @dataclass(frozen=True)
 class ClippedNoise:
@@ -37,7 +39,7 @@ class ClippedNoise:
 
     def __post_init__(self) -> None:
         above("privacy.clip", self.clip, 0, "; null is no clipping")
-        at_least("privacy.noise", self.noise, 0, "; 0 is no noise")
+        check_noise(self.noise)
 
     def __call__(self, z: Tensor, draws: torch.Generator) -> Tensor:
         """Return the rows as they leave a client.
@@ -50,7 +52,7 @@ class ClippedNoise:
             (rows, d) float32, on the device of z.
         """
         norms = torch.linalg.vector_norm(z, dim=1, keepdim=True)  # (rows, 1)
-        clipped = z * (self.clip / norms.clamp(min=self.clip))
+        clipped = torch.where(norms > self.clip, z * (self.clip / norms), z)
         if not self.noise:
             return clipped
         xi = torch.randn(z.shape, generator=draws, dtype=z.dtype).to(z.device)
@@ -81,7 +83,7 @@ class Privacy:
         if self.label_epsilon is not None:
             above("privacy.label_epsilon", self.label_epsilon, 0, "; null sends true labels")
         if self.noise is not None:
-            at_least("privacy.noise", self.noise, 0, "; null or 0 is none")
+            check_noise(self.noise)
         if self.clip is not None:
             above("privacy.clip", self.clip, 0, "; null is no clipping")
         above("privacy.delta", self.delta, 0)
@@ -125,6 +127,16 @@ class Disclosure:
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the loss (a scalar) of logits (B, C) and labels (B,) as they were sent."""
         return self.labels.loss(logits, y) if self.labels else cross_entropy(logits, y)
+
+
+def check_noise(noise: float) -> None:
+    """Raise ConfigError unless the noise is none, or one that means something."""
+    at_least("privacy.noise", noise, 0, "; null or 0 is none")
+    if noise and not WEAKEST <= noise <= STRONGEST:
+        raise ConfigError(
+            f"privacy.noise must be from {WEAKEST} to {STRONGEST} times privacy.clip, got {noise}; "
+            "less hides nothing, more leaves nothing, and 0 is none"
+        )
 
 
 def check_accountant(noise: float) -> None:
