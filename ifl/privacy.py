@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import above, at_least
+from ifl.checks import above, at_least, flag
 from ifl.errors import ConfigError
 from ifl.randomised import RandomisedResponse
 
@@ -65,6 +65,7 @@ class Privacy:
 
     Args:
         label_epsilon: of randomised response on labels, > 0; None to send them as they are.
+        corrected: whether the loss on such labels is corrected; False shows what that is worth.
         clip: largest L2 norm of a row of z, > 0; None for any.
         noise: standard deviation of noise on z as a multiple of ``clip``; None or 0 for none.
         delta: in (0, 1), that the epsilon of z is told for.
@@ -75,6 +76,7 @@ class Privacy:
     """
 
     label_epsilon: float | None = None
+    corrected: bool = True
     clip: float | None = None
     noise: float | None = None
     delta: float = 1e-5
@@ -82,6 +84,7 @@ class Privacy:
     def __post_init__(self) -> None:
         if self.label_epsilon is not None:
             above("privacy.label_epsilon", self.label_epsilon, 0, "; null sends true labels")
+        flag("privacy.corrected", self.corrected)
         if self.noise is not None:
             check_noise(self.noise)
         if self.clip is not None:
@@ -102,6 +105,7 @@ class Privacy:
         return Disclosure(
             None if self.label_epsilon is None else RandomisedResponse(self.label_epsilon, classes),
             None if self.clip is None else ClippedNoise(self.clip, self.noise or 0.0),
+            self.corrected,
             self.delta,
         )
 
@@ -113,20 +117,24 @@ class Disclosure:
     Args:
         labels: None to leave them as they are.
         z: likewise.
+        corrected: whether the loss makes up for what was done to labels.
         delta: that the epsilon of z is told for.
     """
 
     labels: RandomisedResponse | None = None
     z: ClippedNoise | None = None
+    corrected: bool = True
     delta: float = 1e-5
 
     def __bool__(self) -> bool:
         """Return whether anything is hidden."""
-        return self != Disclosure(delta=self.delta)
+        return self.labels is not None or self.z is not None
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the loss (a scalar) of logits (B, C) and labels (B,) as they were sent."""
-        return self.labels.loss(logits, y) if self.labels else cross_entropy(logits, y)
+        if self.labels and self.corrected:
+            return self.labels.loss(logits, y)
+        return cross_entropy(logits, y)
 
 
 def check_noise(noise: float) -> None:
