@@ -33,6 +33,8 @@ def epsilon(noise: float, releases: int, delta: float) -> float:
     for _ in repeat(None, releases):
         accountant.step(noise_multiplier=noise / REPLACED, sample_rate=1.0)
     slope = releases * REPLACED**2 / (2 * noise**2)  # of the cost in the order
-    best = math.sqrt(-math.log(delta) / slope)  # order - 1, but for terms that hardly matter
-    orders = [1 + best * 10 ** (n / 100 - 2) for n in range(401)]
+    # Order - 1 of the least slope a - ln(delta) / (a - 1) + ln((a - 1) / a) is near one of these.
+    near = (math.sqrt(-math.log(delta) / slope), -math.log(delta))
+    low, high = (round(100 * math.log10(value)) for value in (min(near), max(near)))
+    orders = [1 + 10 ** (n / 100) for n in range(low - 200, high + 201)]
     return max(0.0, float(accountant.get_epsilon(delta=delta, alphas=orders)))

@@ -83,7 +83,7 @@ class Privacy:
 
     def __post_init__(self) -> None:
         if self.label_epsilon is not None:
-            above("privacy.label_epsilon", self.label_epsilon, 0, "; null sends true labels")
+            RandomisedResponse(self.label_epsilon, 2)  # checks it
         flag("privacy.corrected", self.corrected)
         if self.noise is not None:
             check_noise(self.noise)

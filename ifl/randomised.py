@@ -13,6 +13,9 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from ifl.checks import above, whole
+from ifl.errors import ConfigError
+
+LEAST, MOST = 0.001, 100  # epsilon
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,11 @@ class RandomisedResponse:
     epsilon-local differential privacy of a label.
 
     Args:
-        epsilon: > 0.
+        epsilon: > 0, from 0.001 to 100.
         classes: C >= 2.
+
+    Raises:
+        ConfigError: a value is out of range.
     """
 
     epsilon: float
@@ -34,6 +40,11 @@ class RandomisedResponse:
 
     def __post_init__(self) -> None:
         above("privacy.label_epsilon", self.epsilon, 0, "; null sends true labels")
+        if not LEAST <= self.epsilon <= MOST:
+            raise ConfigError(
+                f"privacy.label_epsilon must be from {LEAST} to {MOST}, got {self.epsilon}; less "
+                "makes labels useless, more hides nothing, and null sends true labels"
+            )
         whole("data.classes", self.classes, 2)
 
     @property

@@ -60,7 +60,7 @@ def told(clients: Sequence[Client]) -> dict[str, Any]:
     said = []
     if hidden.labels:
         entry |= {"label_epsilon": hidden.labels.epsilon, "label_covers": COVERS_LABELS}
-        said.append(f"epsilon {hidden.labels.epsilon:.4g} for each label in all that is sent")
+        said.append(f"epsilon {hidden.labels.epsilon:.4g} for each label as it is sent")
     if hidden.z:
         counts = [me.memory[RELEASED].max() for me in clients if RELEASED in me.memory]
         times = int(max(counts, default=torch.tensor(0)))
