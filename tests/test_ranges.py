@@ -89,7 +89,7 @@ RANGES: Mapping[str, Range] = {
     "participation.dropout": Range(lambda v: Participation(1.0, v), 0, 1, whole=False),
     "privacy.label_epsilon": Range(Privacy, 0.001, 100, whole=False, with_high=True),
     "privacy.noise": Range(
-        lambda v: ClippedNoise(1, v or 1), 0.001, 1000, whole=False, with_high=True
+        lambda v: ClippedNoise(1, v or -1), 0.001, 1000, whole=False, with_high=True
     ),
     "privacy.delta": Range(lambda v: Privacy(delta=v), 0, 1, whole=False, with_low=False),
     "validation": Range(held_out, 0, 1, whole=False),
