@@ -26,6 +26,7 @@ from ifl.learner import (
     optimizer_of,
 )
 from ifl.models import SplitModel
+from ifl.privacy import Disclosure
 from ifl.seeding import rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
@@ -81,10 +82,12 @@ class Optimizers:
 
 @dataclass(frozen=True)
 class Training:
-    """What the parties agree on before they start: optimisers, batch size B, seed, device.
+    """What the parties agree on before they start.
 
     Args:
+        optimizers, batch_size, seed, device: of every client.
         augment: of the images of every batch.
+        disclosure: what uploads tell of labels and z.
 
     Raises:
         ConfigError: the batch size or the seed is out of range.
@@ -95,6 +98,7 @@ class Training:
     seed: int = 0
     device: str = "cpu"
     augment: Distortion = Distortion()  # noqa: RUF009 (frozen)
+    disclosure: Disclosure = Disclosure()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         whole("batch_size", self.batch_size, 1)
@@ -155,6 +159,11 @@ class Client:
         self.shard = shard
         self._x = shard.inputs().to(self.training.device)
         self._y = shard.y.to(self.training.device)
+        self.told = self._y  # (n,) int64: the labels that it sends, drawn once for the whole run
+        if response := self.training.disclosure.labels:
+            stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
+            self.told = response(self._y, stream)
+        self.places = torch.empty(0, dtype=torch.int64)  # of the samples that were drawn last
         self._order = torch.empty(0, dtype=torch.int64)
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
@@ -171,8 +180,8 @@ class Client:
         return self.samples(chosen)
 
     def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples of its shard by their places (n,) int64, as ``batch`` does."""
-        places = places.to(self._x.device)
+        """Return samples of its shard by their places (n,) int64, as ``batch``; note the places."""
+        self.places = places = places.to(self._x.device)
         x, y = self._x.index_select(0, places), self._y.index_select(0, places)
         return self.training.augment(x, self._views), y
 

@@ -34,6 +34,11 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "augment.bend": (0,),
     "augment.knots": (5,),
     "optimizer.decay_rounds": (None,),
+    "privacy.label_epsilon": (None,),
+    "privacy.corrected": (True,),
+    "privacy.clip": (None,),
+    "privacy.noise": (None, 0),
+    "privacy.delta": (1e-5,),
 }
 
 

@@ -171,6 +171,7 @@ def test_every_optimizer_goes_on_bit_for_bit(option: str, method: str, tmp_path:
         "method=ifl clients=paper clients.count=5 fusion.dim=8",
         "method=ifl partition=dirichlet clients.count=3 batch_size=32",
         "method=ifl method.relay=balanced method.relay_rows=5 method.upload.pick=loss",
+        "method=ifl_aligned privacy.label_epsilon=1 privacy.clip=1 privacy.noise=0.5",
     ],
 )
 def test_other_settings_go_on_bit_for_bit(typed: str, tmp_path: Path) -> None:

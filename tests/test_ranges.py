@@ -25,6 +25,7 @@ from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 from ifl.participation import Participation
 from ifl.partition import Classes, Dirichlet, Iid
+from ifl.privacy import ClippedNoise, Privacy
 from ifl.schedule import Schedule
 from ifl.settings import check_cores
 from ifl.validation import hold_out
@@ -91,6 +92,11 @@ RANGES: Mapping[str, Range] = {
         Participation, 0, 1, whole=False, with_low=False, with_high=True
     ),
     "participation.dropout": Range(lambda v: Participation(1.0, v), 0, 1, whole=False),
+    "privacy.label_epsilon": Range(Privacy, 0.001, 100, whole=False, with_high=True),
+    "privacy.noise": Range(
+        lambda v: ClippedNoise(1, v or -1), 0.001, 1000, whole=False, with_high=True
+    ),
+    "privacy.delta": Range(lambda v: Privacy(delta=v), 0, 1, whole=False, with_low=False),
     "validation": Range(held_out, 0, 1, whole=False),
     "seed": Range(lambda v: Training(BOTH, 8, v), 0),
     "batch_size": Range(lambda v: Training(BOTH, v), 1),
