@@ -1,6 +1,7 @@
 """Randomised response: its frequencies, and what is learned from it without a bias."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from ifl.errors import ConfigError
 from ifl.randomised import RandomisedResponse
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 QUARTER = RandomisedResponse(math.log(3), 2)  # e^epsilon = 3: p = 3/4, q = 1/4
 
 
@@ -60,7 +62,11 @@ def test_the_corrected_loss_is_smallest_at_the_true_distribution_and_the_plain_o
     p, q = math.e / (math.e + 2), 1 / (math.e + 2)
     told = [p * t + q * (1 - t) for t in true.tolist()]
     slopes = {}
-    losses = {"forward": response.forward, "backward": response.backward, "none": cross_entropy}
+    losses: dict[str, Loss] = {
+        "forward": response.forward,
+        "backward": response.backward,
+        "none": cross_entropy,
+    }
     for name, loss in losses.items():
         logits = true.log().requires_grad_()
         for label, share in enumerate(told):
