@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import above, at_least, flag
+from ifl.checks import above, at_least, one_of
 from ifl.errors import ConfigError
 from ifl.randomised import RandomisedResponse
 
+CORRECTIONS = ("forward", "backward", "none")
 WEAKEST, STRONGEST = 0.001, 1000  # noise: an epsilon of millions, and of thousandths
 
 
@@ -65,7 +66,8 @@ class Privacy:
 
     Args:
         label_epsilon: of randomised response on labels, > 0; None to send them as they are.
-        corrected: whether the loss on such labels is corrected; False shows what that is worth.
+        correction: of the loss on such labels, "forward" or "backward"; "none" shows what a
+            correction is worth.
         clip: largest L2 norm of a row of z, > 0; None for any.
         noise: standard deviation of noise on z as a multiple of ``clip``; None or 0 for none.
         delta: in (0, 1), that the epsilon of z is told for.
@@ -76,7 +78,7 @@ class Privacy:
     """
 
     label_epsilon: float | None = None
-    corrected: bool = True
+    correction: str = "forward"
     clip: float | None = None
     noise: float | None = None
     delta: float = 1e-5
@@ -84,7 +86,7 @@ class Privacy:
     def __post_init__(self) -> None:
         if self.label_epsilon is not None:
             RandomisedResponse(self.label_epsilon, 2)  # checks it
-        flag("privacy.corrected", self.corrected)
+        one_of("privacy.correction", self.correction, *CORRECTIONS)
         if self.noise is not None:
             check_noise(self.noise)
         if self.clip is not None:
@@ -105,7 +107,7 @@ class Privacy:
         return Disclosure(
             None if self.label_epsilon is None else RandomisedResponse(self.label_epsilon, classes),
             None if self.clip is None else ClippedNoise(self.clip, self.noise or 0.0),
-            self.corrected,
+            self.correction,
             self.delta,
         )
 
@@ -117,13 +119,13 @@ class Disclosure:
     Args:
         labels: None to leave them as they are.
         z: likewise.
-        corrected: whether the loss makes up for what was done to labels.
+        correction: of the loss, for what was done to labels.
         delta: that the epsilon of z is told for.
     """
 
     labels: RandomisedResponse | None = None
     z: ClippedNoise | None = None
-    corrected: bool = True
+    correction: str = "forward"
     delta: float = 1e-5
 
     def __bool__(self) -> bool:
@@ -132,9 +134,10 @@ class Disclosure:
 
     def loss(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the loss (a scalar) of logits (B, C) and labels (B,) as they were sent."""
-        if self.labels and self.corrected:
-            return self.labels.loss(logits, y)
-        return cross_entropy(logits, y)
+        if not self.labels or self.correction == "none":
+            return cross_entropy(logits, y)
+        correct = self.labels.forward if self.correction == "forward" else self.labels.backward
+        return correct(logits, y)
 
 
 def check_noise(noise: float) -> None:

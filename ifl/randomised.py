@@ -2,7 +2,7 @@
 
 Sources: Warner 1965, "Randomized Response"; Kairouz, Bonawitz & Ramage 2016 (k-ary); Patrini et
 al. 2017, "Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach" (forward
-correction, theorem 2); Natarajan et al. 2013 (unbiased estimators of sums by class).
+and backward correction); Natarajan et al. 2013, "Learning with Noisy Labels" (backward).
 """
 
 import math
@@ -86,7 +86,7 @@ class RandomisedResponse:
         any_label = torch.randint(self.classes, (len(y),), generator=draws)
         return torch.where(kept.to(y.device), y, any_label.to(y.device))
 
-    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, y: Tensor) -> Tensor:
         """Return the cross-entropy of told labels, corrected forward: a scalar.
 
             -log(q + (p - q) softmax(logits)_y),    mean over the batch
@@ -102,6 +102,18 @@ class RandomisedResponse:
         true = log_softmax(logits, dim=1).gather(1, y.unsqueeze(1))  # (B, 1)
         other = torch.full_like(true, self._log_other)
         return -torch.logaddexp(other, true + self._log_gap).mean()
+
+    def backward(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the cross-entropy of told labels, corrected backward: a scalar.
+
+            (CE_y - q sum_c CE_c) / (p - q),    CE_c = -log softmax(logits)_c, mean over the batch
+
+        Over what may be told it has the mean CE of the true label, whatever the prediction; so
+        have its gradients. It varies much, and is unbounded below. Arguments as of ``forward``.
+        """
+        losses = -log_softmax(logits, dim=1)  # (B, C)
+        own = losses.gather(1, y.unsqueeze(1)).squeeze(1)
+        return ((own - self.other * losses.sum(dim=1)) / self.gap).mean()
 
     def unmixed(self, sums: Tensor) -> Tensor:
         """Return what sums over told classes are, in the mean, over true classes.

@@ -65,7 +65,7 @@ def test_nothing_is_hidden_by_default_nor_by_no_noise() -> None:
         ({"label_epsilon": -1}, "privacy.label_epsilon must be a number > 0, got -1"),
         ({"label_epsilon": math.nan}, "privacy.label_epsilon must be a number > 0, got nan"),
         ({"label_epsilon": True}, "privacy.label_epsilon must be a number > 0, got true"),
-        ({"corrected": None}, "privacy.corrected must be true or false, got null"),
+        ({"correction": None}, "privacy.correction must be one of forward, backward, none, got n"),
         ({"clip": 0}, "privacy.clip must be a number > 0, got 0; null is no clipping"),
         ({"clip": 1, "noise": -1}, "privacy.noise must be a number >= 0, got -1; null or 0"),
         ({"clip": 1, "noise": 1e-9}, "noise must be from 0.001 to 1000 times privacy.clip, got 1e"),

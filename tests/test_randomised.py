@@ -1,6 +1,7 @@
 """Randomised response: its frequencies, and what is learned from it without a bias."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from ifl.errors import ConfigError
 from ifl.randomised import RandomisedResponse
 
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 QUARTER = RandomisedResponse(math.log(3), 2)  # e^epsilon = 3: p = 3/4, q = 1/4
 
 
@@ -35,11 +37,24 @@ def test_two_labels_are_told_alike_within_a_factor_of_e_to_the_epsilon() -> None
         assert p + 9 * response.other == pytest.approx(1)
 
 
-def test_the_loss_is_that_of_the_told_label_by_hand() -> None:
+def test_losses_are_those_of_the_told_label_by_hand() -> None:
     logits = torch.tensor([[0, math.log(3)]]).repeat(2, 1)  # predicts 1/4 and 3/4
-    loss = QUARTER.loss(logits, torch.tensor([0, 1]))
+    loss = QUARTER.forward(logits, torch.tensor([0, 1]))
     # told 0: 3/4 * 1/4 + 1/4 * 3/4 = 3/8; told 1: 1/4 * 1/4 + 3/4 * 3/4 = 5/8
     assert loss.item() == pytest.approx(-(math.log(3 / 8) + math.log(5 / 8)) / 2)
+    # backward, told 0: (CE_0 - 1/4 (CE_0 + CE_1)) / (1/2) = (3 CE_0 - CE_1) / 2
+    low, high = QUARTER.backward(logits[:1], torch.tensor([0])), math.log(4 / 3)
+    assert low.item() == pytest.approx((3 * math.log(4) - high) / 2)
+
+
+def test_the_backward_loss_is_that_of_the_true_label_in_the_mean() -> None:
+    response, logits = RandomisedResponse(1, 3), torch.tensor([[0.3, -1.2, 2.0]])
+    p, q = math.e / (math.e + 2), 1 / (math.e + 2)
+    each = [response.backward(logits, torch.tensor([c])).item() for c in range(3)]
+    for true in range(3):
+        mean = sum((p if c == true else q) * loss for c, loss in enumerate(each))
+        expected = cross_entropy(logits, torch.tensor([true])).item()
+        assert mean == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_corrected_loss_is_smallest_at_the_true_distribution_and_the_plain_one_is_not() -> None:
@@ -47,14 +62,19 @@ def test_the_corrected_loss_is_smallest_at_the_true_distribution_and_the_plain_o
     p, q = math.e / (math.e + 2), 1 / (math.e + 2)
     told = [p * t + q * (1 - t) for t in true.tolist()]
     slopes = {}
-    for name, loss in (("corrected", response.loss), ("plain", cross_entropy)):
+    losses: dict[str, Loss] = {
+        "forward": response.forward,
+        "backward": response.backward,
+        "none": cross_entropy,
+    }
+    for name, loss in losses.items():
         logits = true.log().requires_grad_()
         for label, share in enumerate(told):
             (share * loss(logits[None], torch.tensor([label]))).backward()
         assert logits.grad is not None
         slopes[name] = logits.grad.abs().max().item()
-    assert slopes["corrected"] < 1e-6
-    assert slopes["plain"] > 0.05
+    assert max(slopes["forward"], slopes["backward"]) < 1e-6
+    assert slopes["none"] > 0.05
 
 
 def test_sums_by_class_are_unmixed_by_hand_and_without_a_bias() -> None:
@@ -76,10 +96,13 @@ def test_sums_by_class_are_unmixed_by_hand_and_without_a_bias() -> None:
 def test_extreme_epsilons_are_finite_and_a_large_one_is_no_noise() -> None:
     logits, y = torch.randn(50, 10, generator=stream()), torch.arange(50) % 10
     for epsilon in (0.001, 100):
-        assert RandomisedResponse(epsilon, 10).loss(logits, y).isfinite()
+        response = RandomisedResponse(epsilon, 10)
+        assert response.forward(logits, y).isfinite()
+        assert response.backward(logits, y).isfinite()
     sure = RandomisedResponse(50, 10)
     assert torch.equal(sure(y, stream()), y)
-    assert sure.loss(logits, y) == pytest.approx(cross_entropy(logits, y).item(), rel=1e-6)
+    for loss in (sure.forward, sure.backward):
+        assert loss(logits, y).item() == pytest.approx(cross_entropy(logits, y).item(), rel=1e-6)
 
 
 @pytest.mark.parametrize(

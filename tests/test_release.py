@@ -140,19 +140,25 @@ def test_settings_that_hide_nothing_tell_no_run_from_those_of_before() -> None:
         assert fingerprint({**before, "privacy": config["privacy"] | other}) != fingerprint(before)
 
 
-@pytest.mark.parametrize("corrected", [True, False])
-def test_stage_2_takes_a_step_on_the_corrected_loss_unless_told_not_to(
-    corrected: bool, tiny: Build, sent: list[dict[int, Message]]
+@pytest.mark.parametrize("correction", ["forward", "backward", "none"])
+def test_stage_2_takes_a_step_on_the_corrected_loss(
+    correction: str, tiny: Build, sent: list[dict[int, Message]]
 ) -> None:
-    federation = tiny(IFL(), optimizer=PLAIN, privacy=Privacy(1, corrected))  # SGD, rate 0.05
+    federation = tiny(IFL(), optimizer=PLAIN, privacy=Privacy(1, correction))  # SGD, rate 0.05
     me, p = clients(federation)[0], math.e / (math.e + CLASSES - 1)
     before = deepcopy(me.model.modular)
     federation.engine.round(1)
     z, y = (torch.cat([m.tensors[name] for m in sent[0].values()]) for name in ("z", "y"))
     sure = before(z).softmax(dim=1)[torch.arange(len(y)), y]
-    if corrected:
-        sure = sure * p + (1 - sure) * (1 - p) / (CLASSES - 1)
-    (-sure.log().mean()).backward()
+    losses = -sure.log()
+    if correction == "forward":
+        losses = -(sure * p + (1 - sure) * (1 - p) / (CLASSES - 1)).log()
+    elif correction == "backward":
+        told = (
+            (1 - p) / (CLASSES - 1) + torch.eye(CLASSES) * (p - (1 - p) / (CLASSES - 1))
+        ).inverse()
+        losses = (told[y] * -before(z).log_softmax(dim=1)).sum(dim=1)
+    losses.mean().backward()
     for weight, learned in zip(before.parameters(), me.model.modular.parameters(), strict=True):
         assert weight.grad is not None
         assert torch.allclose(weight - 0.05 * weight.grad, learned, atol=1e-6)
@@ -213,11 +219,15 @@ def test_clipping_alone_has_no_epsilon_and_says_so(tiny: Build) -> None:
     assert entry["said"] == "Privacy: no epsilon for z, which is clipped without noise"
 
 
-@pytest.mark.parametrize("option", sorted({*options("method")} - {"ifl", "ifl_aligned"}))
+@pytest.mark.parametrize(
+    "option", sorted({*options("method")} - {"ifl", "ifl_aligned", "ifl_frugal"})
+)
 def test_methods_that_would_hide_nothing_refuse(option: str, tiny: Build) -> None:
     method = get_class(OmegaConf.load(CONF / "method" / f"{option}.yaml")._target_)()
     for privacy in (LABELS, Privacy(clip=1)):
-        with pytest.raises(ConfigError, match="kept by method=ifl and method=ifl_aligned, not by"):
+        with pytest.raises(
+            ConfigError, match="kept by method=ifl, ifl_aligned and ifl_frugal, not by"
+        ):
             tiny(method, privacy=privacy)
 
 

@@ -128,7 +128,7 @@ RUN = {
     "privacy.clip=0": "privacy.clip must be a number > 0, got 0; null is no clipping",
     "privacy.clip=1 privacy.noise=-1": "privacy.noise must be a number >= 0, got -1; null or 0 is",
     "privacy.delta=1": "privacy.delta must be below 1, got 1; 1e-5 is usual",
-    "privacy=full": "privacy must have the settings clip, corrected, delta, label_epsilon, noise",
+    "privacy=full": "privacy must have the settings clip, correction, delta, label_epsilon, noise",
     "privacy.epsilon=1": "privacy.epsilon is not in the configuration; did you mean privacy.label",
     "method=fsl privacy.label_epsilon=1": "are kept by method=ifl and method=ifl_al",
     "method.upload.pick=loss privacy.clip=1": "method.upload.pick=loss tells by its choice what",
