@@ -27,7 +27,7 @@ NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_ever
 # Settings that came later: by these values they tell no run apart from those of before.
 LATER: Mapping[str, tuple[Any, ...]] = {
     "privacy.label_epsilon": (None,),
-    "privacy.correction": ("forward",),
+    "privacy.correction": ("backward",),
     "privacy.clip": (None,),
     "privacy.noise": (None, 0),
     "privacy.delta": (1e-5,),
