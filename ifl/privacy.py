@@ -78,7 +78,7 @@ class Privacy:
     """
 
     label_epsilon: float | None = None
-    correction: str = "forward"
+    correction: str = "backward"
     clip: float | None = None
     noise: float | None = None
     delta: float = 1e-5
@@ -125,7 +125,7 @@ class Disclosure:
 
     labels: RandomisedResponse | None = None
     z: ClippedNoise | None = None
-    correction: str = "forward"
+    correction: str = "backward"
     delta: float = 1e-5
 
     def __bool__(self) -> bool:

@@ -35,7 +35,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "augment.knots": (5,),
     "optimizer.decay_rounds": (None,),
     "privacy.label_epsilon": (None,),
-    "privacy.correction": ("forward",),
+    "privacy.correction": ("backward",),
     "privacy.clip": (None,),
     "privacy.noise": (None, 0),
     "privacy.delta": (1e-5,),
