@@ -82,8 +82,8 @@ def check_hidden(method: object, hidden: Disclosure) -> None:
     if hidden and not getattr(method, "hides", False):
         raise ConfigError(
             "privacy.label_epsilon, privacy.clip and privacy.noise are kept by method=ifl, "
-            f"ifl_aligned and ifl_frugal, not by {type(method).__name__}; set them to null, or choose one "
-            "of these methods"
+            f"ifl_aligned and ifl_frugal, not by {type(method).__name__}; set them to null, or "
+            "choose one of these methods"
         )
 
 
