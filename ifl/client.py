@@ -25,6 +25,7 @@ from ifl.learner import (
     optimizer_of,
 )
 from ifl.models import SplitModel
+from ifl.privacy import Disclosure
 from ifl.seeding import rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
@@ -74,7 +75,7 @@ class Optimizers:
 
 @dataclass(frozen=True)
 class Training:
-    """What the parties agree on before they start: optimisers, batch size B, seed, device.
+    """What the parties agree on before they start: batch size B, what uploads hide, and so on.
 
     Raises:
         ConfigError: the batch size or the seed is out of range.
@@ -84,6 +85,7 @@ class Training:
     batch_size: int
     seed: int = 0
     device: str = "cpu"
+    disclosure: Disclosure = Disclosure()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         whole("batch_size", self.batch_size, 1)
@@ -141,6 +143,11 @@ class Client:
         self.shard = shard
         self._x = shard.inputs().to(self.training.device)
         self._y = shard.y.to(self.training.device)
+        self.told = self._y  # (n,) int64: the labels that it sends, drawn once for the whole run
+        if response := self.training.disclosure.labels:
+            stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
+            self.told = response(self._y, stream)
+        self.places = torch.empty(0, dtype=torch.int64)  # of the samples that were drawn last
         self._order = torch.empty(0, dtype=torch.int64)
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
@@ -158,7 +165,7 @@ class Client:
 
     def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
         """Return samples of its shard by their places (n,) int64, as ``batch`` does."""
-        places = places.to(self._x.device)
+        self.places = places = places.to(self._x.device)
         return self._x.index_select(0, places), self._y.index_select(0, places)
 
     def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:

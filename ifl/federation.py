@@ -1,7 +1,7 @@
 """Builds a federation: shards for clients, clients from members, an engine around them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import nn
@@ -17,6 +17,8 @@ from ifl.methods import Method
 from ifl.models import SplitModel, check_contract
 from ifl.participation import Participation
 from ifl.partition import Partition
+from ifl.privacy import Privacy
+from ifl.release import check_hidden
 from ifl.runtime import Workers
 from ifl.seeding import global_stream, numpy_rng
 
@@ -55,6 +57,7 @@ def build(
     workers: Workers | None = None,
     participation: Participation = Participation(),  # noqa: B008 (frozen)
     on_bad_upload: str = "stop",
+    privacy: Privacy = Privacy(),  # noqa: B008 (frozen)
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
@@ -63,11 +66,13 @@ def build(
 
     Raises:
         ConfigError: a block breaks the contract, a shard is smaller than a batch, or the
-            method does not suit these clients.
+            method does not suit these clients, or hides nothing of what is to be hidden.
     """
     whole("clients.count", count, 1)
     whole("fusion.dim", fusion_dim, 1)
     whole("the number of clients.members", len(members), 1)
+    training = replace(training, disclosure=privacy.disclosure(data.classes))
+    check_hidden(method, training.disclosure)
     seed = training.seed
     labels = data.train.y.numpy()
     parts = partition(labels, count, numpy_rng(seed, "partition"))

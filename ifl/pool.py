@@ -90,11 +90,14 @@ class Align:
         if not self.weight or not me.memory.get(KEPT):
             return None
         z, y = _joined(me)
+        response = me.training.disclosure.labels
         classes = 1 + max(int(y.max()), int(me.shard.y.max()))
-        members = one_hot(y, classes).to(z.dtype)  # (rows, classes)
-        counts = members.sum(dim=0)
-        centroids = members.T @ z / counts.clamp(min=1).unsqueeze(1)  # (classes, d)
-        known = counts > 0
+        members = one_hot(y, response.classes if response else classes).to(z.dtype)
+        counts, sums = members.sum(dim=0), members.T @ z  # (classes,), (classes, d)
+        if response:
+            counts, sums = response.unmixed(counts), response.unmixed(sums)
+        centroids = sums / counts.clamp(min=1).unsqueeze(1)  # (classes, d)
+        known = counts >= 1
 
         def term(own_z: Tensor, own_y: Tensor) -> Tensor:
             squares = (own_z - centroids[own_y]).square().mean(dim=1)

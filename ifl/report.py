@@ -150,6 +150,7 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
         if len(outcomes) > 1 or not o.get("said", True)
     ]
     lines += [f"Left alone: {o['busy']}" for o in outcomes if "busy" in o]
+    lines += [f"{o['privacy']['said']}: {o['folder']}" for o in done if "privacy" in o]
     lines += [f"Ended, {o['stop_reason']}: {o['folder']}" for o in done]
     return "".join(f"{line}\n" for line in lines)
 

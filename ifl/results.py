@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 # What cannot change a result: it names places, resources and safeguards.
 NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
+# Settings that came later: by these values they tell no run apart from those of before.
+LATER: Mapping[str, tuple[Any, ...]] = {
+    "privacy.label_epsilon": (None,),
+    "privacy.corrected": (True,),
+    "privacy.clip": (None,),
+    "privacy.noise": (None, 0),
+    "privacy.delta": (1e-5,),
+}
 
 
 @dataclass(frozen=True)
@@ -65,7 +73,11 @@ def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
     """
     ignored = tuple(f"{name}." for name in (*NEUTRAL, *without))
     flat = flatten(config)
-    return {key: value for key, value in flat.items() if not f"{key}.".startswith(ignored)}
+    return {
+        key: value
+        for key, value in flat.items()
+        if not f"{key}.".startswith(ignored) and value not in LATER.get(key, ())
+    }
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

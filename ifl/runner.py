@@ -12,6 +12,7 @@ from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions
 from ifl.federation import Federation
 from ifl.provenance import now, provenance, times
+from ifl.release import told
 from ifl.results import Round, RunFolder
 from ifl.schedule import Schedule
 
@@ -97,6 +98,7 @@ def run(
             name: getattr(row, name)
             for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
         },
+        **told(clients),
     }
     if schedule.checkpoint_every:
         _keep(engine, folder, row, final)  # the trained networks

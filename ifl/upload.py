@@ -56,10 +56,11 @@ class Upload:
             return me.samples(sample(y, rows, draws))
         if self.pick == "balanced":
             return me.samples(balanced(y, rows, draws))
-        x, y = me.samples(sample(y, CANDIDATES * rows, draws))
+        candidates = sample(y, CANDIDATES * rows, draws)
+        x, y = me.samples(candidates)
         with frozen(me.model), torch.no_grad():
             largest = cross_entropy(me.model(x), y, reduction="none").topk(rows).indices
-        return x[largest], y[largest]
+        return me.samples(candidates.to(largest.device)[largest])
 
 
 def check_upload(upload: Upload, upload_batch: str) -> None:

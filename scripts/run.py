@@ -102,6 +102,7 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.client import Optimizers, Training
     from ifl.federation import Member, build
     from ifl.participation import Participation
+    from ifl.privacy import Privacy
     from ifl.runtime import Workers, available_device
     from ifl.validation import hold_out
 
@@ -134,6 +135,7 @@ def assemble(config: DictConfig) -> "Federation":
         workers=Workers(config.runtime.workers, config.runtime.threads),
         participation=Participation(**config.participation),
         on_bad_upload=config.on_bad_upload,
+        privacy=Privacy(**config.privacy),
     )
 
 

@@ -7,9 +7,9 @@ Learning", arXiv 2509.22823. Deviations: README, "What differs from the paper".
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import ClassVar
 
 import torch
-from torch.nn.functional import cross_entropy
 
 from ifl.checks import one_of, whole
 from ifl.client import Client
@@ -18,6 +18,7 @@ from ifl.learner import batched, frozen
 from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align, Replay, check_pools
+from ifl.release import check_choice, release
 from ifl.selection import PICKS, check_relay
 from ifl.upload import Upload, check_upload
 
@@ -30,7 +31,8 @@ class IFL:
         theta_b,k <- theta_b,k - eta_b grad CE(f_m,k(f_b,k(x)), y), theta_m,k held fixed.
     Upload z_k = f_b,k(x) (B, d) and y_k (B,); the server broadcasts the concatenations
     Z (N*B, d) and Y (N*B,) in client order. Stage 2, base block held fixed:
-        theta_m,k <- theta_m,k - eta_m grad CE(f_m,k(Z), Y).
+        theta_m,k <- theta_m,k - eta_m grad CE(f_m,k(Z), Y),
+    a corrected CE where labels are randomised (``ifl/randomised.py``).
 
     Bytes per round, N clients that came, float32, label type of b bytes, plus one header a
     message:
@@ -55,6 +57,8 @@ class IFL:
         ConfigError: a value is out of range or goes with another one that is not set.
     """
 
+    hides: ClassVar[bool] = True  # it sends no label and no z but by ``release``
+
     tau: int = 10
     stage2: str = "pooled"
     upload_batch: str = "fresh"
@@ -76,8 +80,10 @@ class IFL:
         """Return a stateless server.
 
         Raises:
-            ConfigError: a client has fewer samples than it is to send.
+            ConfigError: a client has fewer samples than it is to send, or what is hidden of
+                labels or z does not go with how rows are chosen.
         """
+        check_choice(clients[0].training.disclosure, self.upload.pick, self.relay)
         for client in clients:
             self.upload.check(client)
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
@@ -93,6 +99,7 @@ class IFL:
             x, y = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
             z = me.model.base(x)
+        z, y = release(me, z, y, round_number)
         pool = yield Message(z=z, y=y)
 
         assert pool is not None
@@ -100,7 +107,8 @@ class IFL:
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
         newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
         for pool_z, pool_y in chain(newest, more):
-            me.watch.descend(cross_entropy(me.model.modular(pool_z), pool_y), me.modular_optimizer)
+            loss = me.training.disclosure.loss(me.model.modular(pool_z), pool_y)
+            me.watch.descend(loss, me.modular_optimizer)
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
