@@ -6,7 +6,6 @@ needs a base block: the victim's, or what stands in for it (``ifl/surrogate.py``
 """
 
 from collections.abc import Callable, Sequence
-from math import prod
 
 import torch
 from torch import Generator, Tensor, nn
@@ -21,43 +20,64 @@ DESCENT_LR = 0.1  # images run from -1 to 1
 
 
 class Inverter(nn.Module):
-    """z (n, d) -> images (n, C, H, W) in [-1, 1]: one hidden layer, as good as convolutions here.
+    """z (n, d) and y (n,) -> images (n, C, H, W) in [-1, 1].
+
+    The mean image of the class, which is what y alone tells, plus one hidden layer's correction,
+    at first none. In the mean square, z that tell nothing leave it there.
 
     Args:
-        scale: root mean square of the z that it is for.
+        per_class: (classes, C, H, W) float32 in [-1, 1], mean images by class.
     """
 
-    def __init__(self, fusion_dim: int, shape: Sequence[int], width: int = 512) -> None:
+    def __init__(self, fusion_dim: int, per_class: Tensor, width: int = 512) -> None:
         super().__init__()
-        hidden, image = nn.Linear(fusion_dim, width), nn.Linear(width, prod(shape))
-        self.layers = nn.Sequential(hidden, nn.ReLU(), image, nn.Tanh(), nn.Unflatten(1, [*shape]))
-        self.scale = 1.0
+        shape = per_class.shape[1:]
+        last = nn.Linear(width, shape.numel())
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        hidden = nn.Linear(fusion_dim, width)
+        self.layers = nn.Sequential(hidden, nn.ReLU(), last, nn.Unflatten(1, shape))
+        self.per_class = per_class
+        self.scale = 1.0  # root mean square of the z that it learns from
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Return an image of each row of z (n, d) float32."""
-        return self.layers(z / self.scale)  # type: ignore[no-any-return]
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return the image of each row of z (n, d) float32 with its label in y (n,) int64."""
+        return self.free(z, y).clamp(-1, 1)
+
+    def free(self, z: Tensor, y: Tensor) -> Tensor:
+        """Return the same before it is clamped: gradients pass everywhere."""
+        correction: Tensor = self.layers(z / self.scale)
+        return self.per_class[y] + correction
 
 
 def train_inverter(
-    inverter: Inverter, z: Tensor, x: Tensor, exposure: Exposure, steps: int, draws: Generator
+    inverter: Inverter,
+    z: Tensor,
+    y: Tensor,
+    x: Tensor,
+    exposure: Exposure,
+    steps: int,
+    draws: Generator,
 ) -> Inverter:
-    """Let an inverter learn to tell images from what is released of their z; return it.
+    """Let an inverter learn to tell images from what is held of their z; return it.
 
-    Adam on the mean square of D(exposure(z)) - x over batches of 64, each released anew, the
+    Adam on the mean square of D(exposure(z), y) - x over batches of 64, each exposed anew, the
     learning rate rising and falling once. An inverter that has learned goes on from there.
 
     Args:
         z: (n, d) float32, outputs of a block that the attacker holds.
+        y: (n,) int64, labels.
         x: (n, C, H, W) float32 in [-1, 1], what went in.
         steps: at least 1.
-        draws: of batches and releases.
+        draws: of batches, and of what the exposure draws.
     """
     inverter.scale = float(exposure.send(z, draws).square().mean().sqrt()) or 1.0
-    optimizer = torch.optim.Adam(inverter.parameters(), INVERTER_LR)
+    optimizer = torch.optim.Adam(inverter.parameters(), INVERTER_LR, fused=True)
     schedule = OneCycleLR(optimizer, INVERTER_LR, total_steps=steps + 1)
     for _ in range(steps):
         rows = torch.randint(len(z), (BATCH,), generator=draws)
-        descend(mse_loss(inverter(exposure.send(z[rows], draws)), x[rows]), optimizer)
+        made = inverter.free(exposure.send(z[rows], draws), y[rows])
+        descend(mse_loss(made, x[rows]), optimizer)
         schedule.step()
     return inverter
 
