@@ -13,6 +13,7 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ifl.errors import ConfigError
 from ifl.learner import descend, frozen
 
 LR, PER_CLASS, DIRECTIONS = 1e-3, 8, 128
@@ -64,11 +65,13 @@ def fit_surrogate(
         draws: of batches and directions.
 
     Raises:
-        ValueError: the two sides have no class in common.
+        ConfigError: the two sides have no class in common.
     """
     shared = [int(c) for c in y.unique() if (seen_y == c).any()]
     if not shared:
-        raise ValueError("no class of the images was seen")
+        raise ConfigError(
+            "the attacker has no image of a class that the victim has; choose a more even partition"
+        )
     mine = [(y == c).nonzero()[:, 0] for c in shared]
     theirs = [(seen_y == c).nonzero()[:, 0] for c in shared]
     unit = seen_z.square().sum(dim=1).mean().clamp_min(1e-12)
