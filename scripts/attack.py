@@ -20,10 +20,11 @@ block. Both start from what y alone tells, the mean image of the class.
 import argparse
 import sys
 from dataclasses import asdict
+from math import inf
 from pathlib import Path
 
 import pandas as pd
-from attack_campaign import attacked, composed
+from attack_campaign import attacked, composed, exposures
 from attack_pages import figure, tables
 from hydra.errors import CompactHydraException
 from joblib import Parallel, cpu_count, delayed
@@ -34,10 +35,13 @@ from ifl.charts import png
 from ifl.checks import positive
 from ifl.errors import IFLError
 
+OWN = {"data": "--data", "rounds": "--rounds", "seed": "--seeds"}
+
 
 def write(options: argparse.Namespace) -> str:
     """Attack every seed, write what came of it; return the tables."""
     composed(options, options.seeds[0])
+    exposures(options.clip, options.noise)
     options.out.mkdir(parents=True, exist_ok=True)
     at_once = min(options.jobs or cpu_count(), len(options.seeds))
     done = Parallel(n_jobs=at_once)(delayed(attacked)(options, seed) for seed in options.seeds)
@@ -50,6 +54,22 @@ def write(options: argparse.Namespace) -> str:
     text = "\n".join(f"{part.caption}\n\n{part.markdown()}" for part in shown)
     (options.out / "attack.md").write_text(text, encoding="utf-8")
     return text
+
+
+def number(argument: str) -> float:
+    """Return the number > 0 that an argument stands for."""
+    value = float(argument)
+    if not 0 < value < inf:
+        raise argparse.ArgumentTypeError(f"must be a number > 0, got {argument}")
+    return value
+
+
+def override(argument: str) -> str:
+    """Return a setting of scripts/run.py, unless it is one that has an option here."""
+    key = argument.partition("=")[0]
+    if key in OWN:
+        raise argparse.ArgumentTypeError(f"{argument} is said with {OWN[key]} here")
+    return argument
 
 
 def listed(argument: str) -> list[int]:
@@ -65,12 +85,12 @@ def main() -> int:
     kept = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=lines[0] + lines[2], formatter_class=kept)
     known = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="as of scripts/run.py")
+    parser.add_argument("overrides", nargs="*", type=override, metavar="key=value")
     parser.add_argument("--data", choices=known, default="digits")
     parser.add_argument("--rounds", type=positive, default=100, help="of IFL before the attack")
     parser.add_argument("--seeds", type=listed, default=[0], help="such as 0,1,2")
     parser.add_argument("--images", type=positive, default=16, help="attacked, of each client")
-    parser.add_argument("--clip", type=float, default=1.0, help="norm of z, where there is noise")
+    parser.add_argument("--clip", type=number, default=1.0, help="norm of z, where there is noise")
     parser.add_argument("--noise", type=float, nargs="*", default=[0.01, 0.1, 1.0])
     parser.add_argument(
         "--steps",

@@ -228,7 +228,10 @@ def exposures(clip: float, noise: Sequence[float]) -> dict[str, Exposure | None]
     for path in sorted((CONF / "codec").glob("*.yaml")):
         if path.stem != "float32":
             coded[path.stem] = Coded(make(OmegaConf.load(path)))
-    noisy = {f"clip {clip:g}, noise {s:g}": Noisy(ClippedNoise(clip, s)) for s in noise}
+    try:
+        noisy = {f"clip {clip:g}, noise {s:g}": Noisy(ClippedNoise(clip, s)) for s in noise}
+    except ConfigError as error:
+        raise ConfigError(str(error).replace("privacy.", "--")) from error
     return {**coded, **noisy, STATISTICS: None}
 
 
