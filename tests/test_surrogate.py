@@ -37,7 +37,8 @@ def test_a_surrogate_puts_other_images_where_the_victims_lie() -> None:
         def apart() -> Tensor:
             found = block(mine.inputs())
             means = [found[mine.y == c].mean(0) - z[theirs.y == c].mean(0) for c in range(CLASSES)]
-            return torch.linalg.vector_norm(torch.stack(means))
+            gap: Tensor = torch.linalg.vector_norm(torch.stack(means))
+            return gap
 
         at_first = apart()
     fitted = fit_surrogate(block, modular, mine.inputs(), mine.y, z, theirs.y, 500, stream())
