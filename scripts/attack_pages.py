@@ -69,7 +69,7 @@ def figure(pictures: Sequence["Pictures"], data: str, seed: int) -> Figure:
     ]
     raster = torch.cat(strips, dim=1)  # (C, H, W)
     height, width = strips[0].shape[1], raster.shape[2]
-    drawn = Figure(figsize=(2.6 + width / 110, 0.8 + raster.shape[1] / 110), layout="constrained")
+    drawn = Figure(figsize=(3.6 + width / 110, 0.8 + raster.shape[1] / 110), layout="constrained")
     axes = drawn.add_subplot()
     grey = raster.shape[0] == 1
     image = raster[0] if grey else raster.permute(1, 2, 0)
