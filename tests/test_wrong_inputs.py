@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import attack
 import bench
 import faults
 import plot
@@ -231,6 +232,14 @@ SCRIPTS = {
     "faults.py --soak 500": "--soak must be more than the 500 rounds that memory has to settle",
     "faults.py --fuzz 9 --soak 600": "argument --soak: not allowed with argument --fuzz",
     "faults.py --fuzz 9 --kills 3": "--kills is not for --fuzz; leave one of them out",
+    "attack.py --seeds 0,x": "argument --seeds: must be whole numbers such as 0,1,2, got 0,x",
+    "attack.py seed=3": "argument key=value: seed=3 is said with --seeds here",
+    "attack.py tau=5": "Error: tau is not in the configuration; did you mean local.tau",
+    "attack.py --clip 0": "argument --clip: must be a number > 0, got 0",
+    "attack.py --noise -1": "Error: --noise must be a number >= 0, got -1",
+    "attack.py --images 999": "Error: --images must not exceed the smallest shard, 359 images, got",
+    "attack.py clients.count=1": "Error: clients.count must be at least 2, a victim and an",
+    "attack.py --data kmnist10k": "Error: t10k-images-idx3-ubyte.gz was looked for in nowhere",
     "scale.py --clients 0": "argument --clients: must be a whole number >= 1, got 0",
     "scale.py --clients 4 --data cifar": "argument --data: invalid choice: 'cifar'",
     "scale.py --clients 4 --out /dev/null/x": "Error: [Errno 20] Not a directory: '/dev/null/x'",
@@ -247,9 +256,8 @@ def test_a_wrong_use_of_another_script_is_one_sentence(
 ) -> None:
     monkeypatch.setenv("IFL_DATA", "nowhere")
     program, _, arguments = line.replace("EMPTY", str(tmp_path)).partition(" ")
-    main = {"plot.py": plot, "bench.py": bench, "faults.py": faults, "scale.py": scale}[
-        program
-    ].main
+    scripts = {"plot": plot, "bench": bench, "faults": faults, "scale": scale, "attack": attack}
+    main = scripts[program.removesuffix(".py")].main
     code = typed_in(main, monkeypatch, program, arguments)
     sentence = capsys.readouterr().err.splitlines()[-1]
     assert SCRIPTS[line] in sentence
