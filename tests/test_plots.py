@@ -22,6 +22,7 @@ from ifl.results import Round, RunFolder, fingerprint
 
 CHOICES = {"data": "digits", "partition": "iid", "clients": "paper", "method": "ifl"}
 CHOICES |= {"fusion": "d432", "local": "tau10", "optimizer": "momentum", "codec": "float32"}
+CHOICES |= {"augment": "none"}
 NAMES = {"digits": "Digits", "kmnist": "KMNIST", "kmnist10k": "KMNIST-10k"}
 SQUARE = {("0", "0"): 0.9, ("0", "1"): 0.1, ("1", "0"): 0.2, ("1", "1"): 0.8}
 T2 = 0.95 / np.sqrt(2 * 0.975 * 0.025)  # 97.5 % quantile of Student's t with 2 degrees of freedom

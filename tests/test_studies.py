@@ -18,7 +18,7 @@ from ifl.channel import UPLINK as UP
 from ifl.experiment import header
 from ifl.gather import load
 from ifl.sections import Section, sections
-from ifl.studies import STUDIES
+from ifl.studies import STUDIES, ablation
 from ifl.tables import Table, Value
 
 T1 = np.tan(0.475 * np.pi)  # 97.5 % quantile of Student's t with 1 degree of freedom
@@ -245,6 +245,47 @@ def test_the_best_optimiser_is_the_one_with_the_highest_mean_of_whole_ones(tmp_p
     assert best[4].mean == max(
         row[4].mean for row in table.rows if row[0] == best[0] and isinstance(row[4], Value)
     )
+
+
+def test_the_least_uplink_to_the_papers_accuracy_is_found(tmp_path: Path) -> None:
+    for path in fill(tmp_path, "beyond/pareto"):
+        about = json.loads((path / "run.json").read_text())
+        if about["choices"]["method"] == "ifl_frugal":  # ten times less a round; better from 4 on
+            for row in (text := (path / "rounds.csv").read_text()).splitlines()[1:]:
+                cells = row.split(",")
+                cells[1] = str(int(cells[0]) * 200_000)
+                cells[3] = "0.95" if cells[3] else ""
+                text = text.replace(row, ",".join(cells))
+            (path / "rounds.csv").write_text(text)
+    part = shown(tmp_path)
+    paper, least, most, spread = part.claims
+    # The paper's IFL: 0.5 MB a round and client, 90 % in round 12. The frugal one: 0.05, round 4.
+    assert paper.here == "90.0 †"
+    assert least.here == ("0.200: 42 times less, by IFL frugal, elastic, int4, d = 108, tau = 40")
+    assert least.holds
+    assert most.here == "95.0 †, by IFL frugal, elastic, int4, d = 108, tau = 40"
+    assert most.holds
+    assert spread.here == "2.50"  # as write_run has it
+    reach = {
+        row[0]: [str(cell) for cell in row[1:]] for row in table_of(part, "mb-to-accuracy").rows
+    }
+    assert reach["IFL"][1:5] == ["4.00", "4.00", "6.00", "6.00"]  # 80 % in round 8
+    assert reach["IFL, int8"][:5] == reach["IFL"][:5]
+
+
+def test_an_ingredient_is_compared_with_none_and_with_all(tmp_path: Path) -> None:
+    fill(tmp_path, "beyond/ablation")
+    part = shown(tmp_path)
+    labels = {group.label for group in part.groups}
+    names = set(ablation.INGREDIENTS)
+    assert labels == {
+        ablation.NONE, ablation.ALL, *(f"with {n}" for n in names), *(f"without {n}" for n in names)
+    }  # fmt: skip
+    rows = table_of(part, "ablation").rows
+    assert [row[1] for row in rows] == ["-", *ablation.INGREDIENTS] * 2
+    assert len({row[0] for row in rows}) == 2
+    assert str(rows[0][4]) == "-"
+    assert [str(row[4]) for row in rows[1:9]] == ["0.0 ± 0.0"] * 8
 
 
 # From the command line

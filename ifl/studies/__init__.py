@@ -9,6 +9,7 @@ from ifl.gather import Group
 from ifl.plots import ROUNDS, UPLINK, draw_curves, summarise, tabulate
 from ifl.studies import (
     ablation,
+    choices,
     clients,
     communication,
     compositions,
@@ -24,7 +25,7 @@ from ifl.studies.study import METHODS, Claim, Study
 from ifl.tables import Table
 
 MODULES = [uplink, compositions, communication, clients, sweeps, tau, optimizer, shard_size]
-MODULES += [upload_rows, pareto, ablation]
+MODULES += [upload_rows, pareto, ablation, choices]
 _KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
 _ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
 _ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]

@@ -62,6 +62,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         if common:
             mean = over_seeds(common.each(final("accuracy_mean"))).mean
             axes.axvline(mean, **look(1, common.label, marker=False))
+            axes.legend(fontsize="small", loc="lower left")
         for name, group in own.items():
             value = over_seeds(group.each(final("accuracy_mean")))
             half = 0 if value.half != value.half else value.half
@@ -69,7 +70,6 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             axes.errorbar(value.mean, places[name], xerr=half, **style)
         axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.5, len(INGREDIENTS) + 0.5))
         axes.set_yticks([*places.values()], [*places])
-        axes.legend(fontsize="small", loc="lower left")
     rounds = max(last(run, "round") for group in groups for run in group.runs)
     title = f"{groups[0].data}: what an ingredient is worth after {rounds:.0f} rounds"
     figure.suptitle(title)

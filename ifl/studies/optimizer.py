@@ -1,4 +1,4 @@
-"""open/optimizer and beyond/choices: each method's best optimiser, on held-out training data."""
+"""open/optimizer: each method's best optimiser, on held-out training data."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ifl import measures
 from ifl.charts import UPLINK, along, draw_line, draw_points, finish, logarithmic, panels, wrapped
 from ifl.gather import Group, Run
-from ifl.studies import uplink
+from ifl.studies import pareto
 from ifl.studies.study import (
     COUNT,
     ENDED,
@@ -27,14 +27,14 @@ PAPER = "sgd 0.01"
 
 def label(run: Run) -> str:
     """Name method, optimiser and learning rate."""
-    return f"{uplink.label(run)}, {optimizer_name(run)}"
+    return f"{pareto.label(run)}, {optimizer_name(run)}"
 
 
 def by_method(groups: Sequence[Group]) -> dict[str, list[Group]]:
-    """Return the groups of each method, FL by its common architecture."""
+    """Return the groups of each method, FL by its common architecture, with what it has else."""
     found: dict[str, list[Group]] = {}
     for group in groups:
-        found.setdefault(uplink.label(group.runs[0]), []).append(group)
+        found.setdefault(pareto.label(group.runs[0]), []).append(group)
     return found
 
 
@@ -53,11 +53,6 @@ def best(groups: Sequence[Group]) -> Group | None:
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracy at 8.5 MB against the learning rate, and curves of two choices."""
-    return draw_rates(groups) | {"paper-and-best": draw_choices(groups)}
-
-
-def draw_rates(groups: Sequence[Group]) -> dict[str, Figure]:
-    """Draw accuracy at 8.5 MB against the learning rate."""
     methods = by_method(groups)
     figure, all_axes = panels(len(methods), 3.6, 2.6 if len(methods) > 1 else 5, sharey=True)
     names = sorted(
@@ -78,7 +73,10 @@ def draw_rates(groups: Sequence[Group]) -> dict[str, Figure]:
         axes.tick_params(axis="x", labelsize="small")
     all_axes[0].set_ylabel("accuracy (%)")
     title = f"{groups[0].data}: accuracy at {MB} MB of uplink per client"
-    return {"learning-rates": finish(figure, all_axes[0], title, 3)}
+    return {
+        "learning-rates": finish(figure, all_axes[0], title, 3),
+        "paper-and-best": draw_choices(groups),
+    }
 
 
 def draw_choices(groups: Sequence[Group]) -> Figure:
@@ -145,7 +143,4 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     return claims
 
 
-STUDIES = [
-    Study("open/optimizer", label, draw, tabulate, claim),
-    Study("beyond/choices", label, draw_rates, tabulate, claim),
-]
+STUDIES = [Study("open/optimizer", label, draw, tabulate, claim)]

@@ -30,7 +30,7 @@ def label(run: Run) -> str:
     """Name the method, and what it has that others of its kind have not."""
     words = [uplink.label(run)]
     words += [
-        str(choice) for key, common in COMMON.items() if (choice := run.choices.get(key)) != common
+        c for key, common in COMMON.items() if (c := run.choices.get(key) or common) != common
     ]
     for key, (name, common) in PLAIN.items():
         if run.config[key] != common:

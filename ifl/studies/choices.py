@@ -1,0 +1,36 @@
+"""beyond/choices: settings of the methods of beyond/pareto, on held-out training data."""
+
+from collections.abc import Sequence
+from textwrap import fill
+
+from matplotlib.figure import Figure
+
+from ifl.charts import finish, look, panels
+from ifl.gather import Group
+from ifl.studies.optimizer import MB, best, by_method, chosen_at, claim, label, tabulate
+from ifl.studies.study import Study, optimizer_name
+from ifl.tables import over_seeds
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw every setting's accuracy in a row for each method, the best of each ringed."""
+    methods = by_method(groups)
+    settings = sorted({optimizer_name(group.runs[0]) for group in groups})
+    figure, (axes,) = panels(1, 1 + 0.55 * len(methods), 8)
+    for n, setting in enumerate(settings):
+        axes.plot([], [], **look(n, setting) | {"linestyle": "none"})
+    for row, own in enumerate(methods.values()):
+        for group in own:
+            style = look(settings.index(optimizer_name(group.runs[0])), "")
+            mean = over_seeds(group.each(chosen_at)).mean
+            axes.plot(mean, -row, **style | {"linestyle": "none"})
+            if group is best(own):
+                ring = {"marker": "o", "markersize": 13, "fillstyle": "none", "color": "black"}
+                axes.plot(mean, -row, **ring)
+    axes.set_yticks([-row for row in range(len(methods))], [fill(name, 32) for name in methods])
+    axes.set(xlabel="accuracy (%)", xlim=(0, 100))
+    title = f"{groups[0].data}: accuracy at {MB} MB of uplink per client or the run's end"
+    return {"choices": finish(figure, axes, f"{title}; ringed: the best", 3)}
+
+
+STUDIES = [Study("beyond/choices", label, draw, tabulate, claim)]
