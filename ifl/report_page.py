@@ -6,7 +6,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from ifl.charts import png
+from ifl.charts import webp
 from ifl.report_kept import Kept
 from ifl.sections import Section, stem
 from ifl.studies import Table
@@ -173,15 +173,13 @@ def describe(figure: Figure) -> str:
 def _figure(figure: Figure, narrow: Figure | None) -> str:
     width, height = (round(96 * inches) for inches in figure.get_size_inches())
     caption = escape(figure.get_suptitle().replace("\n", " "))
-    small = (
-        f'<source media="(max-width: 40rem)" srcset="{_inside(narrow, 100)}">\n' if narrow else ""
-    )
+    small = f'<source media="(max-width: 40rem)" srcset="{_inside(narrow)}">\n' if narrow else ""
     return (
-        f'<figure>\n<picture>\n{small}<img src="{_inside(figure, 100)}" width="{width}" '
+        f'<figure>\n<picture>\n{small}<img src="{_inside(figure)}" width="{width}" '
         f'height="{height}" alt="{escape(describe(figure))}">\n</picture>\n'
         f"<figcaption>{caption}</figcaption>\n</figure>\n"
     )
 
 
-def _inside(figure: Figure, dpi: int) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png(figure, dpi)).decode()}"
+def _inside(figure: Figure) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp(figure)).decode()}"

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from ifl.charts import look, panels
 from ifl.gather import Group, Run
 from ifl.measures import last
-from ifl.studies.study import Claim, Study, final, outcome
+from ifl.studies.study import Claim, Study, final
 from ifl.tables import Cell, Table, Value, over_seeds
 
 UP = "uplink_mb_per_client"
@@ -91,7 +91,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     caption = f"{groups[0].data}: each ingredient alone and left out, after the last round"
     notes = 'The difference is that to the row with "-", over equal seeds; ± is half its 95 % '
     notes += "Student t interval."
-    return [Table("ablation", caption, head, rows, notes), outcome(groups)]
+    return [Table("ablation", caption, head, rows, notes)]
 
 
 def difference(group: Group, common: Group) -> Value:

@@ -81,7 +81,8 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     figure, all_axes = panels(2, 7, sharey=True)
     for axes, (accuracy, name) in zip(all_axes, ACCURACIES.items(), strict=True):
         for n, group in enumerate(most):
-            draw_line(axes, group, PER_CLIENT, n, group.label, accuracy)
+            if group.matrix().size > 1:
+                draw_line(axes, group, PER_CLIENT, n, group.label, accuracy)
         logarithmic(axes)
         axes.set(title=name, xlabel=UPLINK[PER_CLIENT], ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
