@@ -172,7 +172,7 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 def webp(figure: Figure, dpi: int = 100) -> bytes:
     """Return a WebP of still fewer colours, for a page that holds many: two thirds of the PNG."""
     small = io.BytesIO()
-    picture = _painted(figure, dpi, 32).convert("RGB")
+    picture = _painted(figure, dpi, 24).convert("RGB")
     picture.save(small, format="webp", lossless=True, quality=100, method=6)
     return small.getvalue()
 
