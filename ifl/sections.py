@@ -72,7 +72,7 @@ def section(study: str, runs: Sequence[Run], both: bool = False) -> Section:
     known = STUDIES.get(study) or Study(study, None, draw, general)
     groups = group_runs(runs, known.label, [*METHODS])
     with narrow():
-        small = known.draw(groups) if both else {}
+        small = known.draw(groups) if both and known.folds else {}
     shown = known.draw(groups), known.tabulate(groups), known.claim(groups), known.remark(groups)
     return Section(study, groups[0].data, groups, *shown, small)
 

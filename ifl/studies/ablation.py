@@ -113,4 +113,4 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     return claims
 
 
-STUDIES = [Study("beyond/ablation", label, draw, tabulate, claim)]
+STUDIES = [Study("beyond/ablation", label, draw, tabulate, claim, folds=False)]

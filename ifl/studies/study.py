@@ -51,6 +51,8 @@ class Study:
         tabulate: tables.
         claim: what the study says of the paper's claim or question.
         remark: sentences that the results call for.
+        folds: whether its figures fit a narrow screen with panels below each other; not where
+            the legend is long.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Study:
     tabulate: Callable[[Sequence[Group]], Sequence[Table]]
     claim: Callable[[Sequence[Group]], Sequence[Claim]] = field(default=lambda groups: [])
     remark: Callable[[Sequence[Group]], Sequence[str]] = field(default=lambda groups: [])
+    folds: bool = True
 
 
 def method_name(run: Run) -> str:
