@@ -276,7 +276,17 @@ def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pi
 
 
 def composed(options: argparse.Namespace, seed: int) -> DictConfig:
-    """Return the configuration of one seed."""
+    """Return the configuration of one seed.
+
+    Raises:
+        ConfigError: its method is not IFL, whose z and y are what is attacked.
+    """
     with initialize_config_dir(str(CONF), version_base="1.3"):
         typed = [f"data={options.data}", "runtime.workers=1", *options.overrides, f"seed={seed}"]
-        return compose("config", typed)
+        config = compose("config", typed)
+    if config.method._target_ != "ifl.methods.ifl.IFL":
+        raise ConfigError(
+            f"method must be ifl or what is built on it, got {config.method._target_}; choose "
+            "method=ifl, ifl_aligned or ifl_frugal"
+        )
+    return config
