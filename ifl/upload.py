@@ -56,11 +56,10 @@ class Upload:
             return me.samples(sample(y, rows, draws))
         if self.pick == "balanced":
             return me.samples(balanced(y, rows, draws))
-        candidates = sample(y, CANDIDATES * rows, draws)
-        x, y = me.samples(candidates)
+        x, y = me.samples(sample(y, CANDIDATES * rows, draws))
         with frozen(me.model), torch.no_grad():
             largest = cross_entropy(me.model(x), y, reduction="none").topk(rows).indices
-        return me.samples(candidates.to(largest.device)[largest])
+        return x[largest], y[largest]
 
 
 def check_upload(upload: Upload, upload_batch: str) -> None:

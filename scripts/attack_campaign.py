@@ -17,7 +17,7 @@ from ifl.codecs import Float32
 from ifl.errors import ConfigError
 from ifl.exposure import Coded, Exposure, Noisy
 from ifl.inversion import Inverter, descend_to, train_inverter
-from ifl.learner import PORTION, batched, frozen
+from ifl.learner import frozen
 from ifl.privacy import ClippedNoise
 from ifl.seeding import global_stream, rng
 from ifl.similarity import psnr, ssim
@@ -80,7 +80,7 @@ class Party:
         means = ClassMeans(torch.arange(classes))
         parts = []
         with frozen(block), torch.no_grad():
-            for x, y in batched(shard.inputs(), shard.y, PORTION):
+            for x, y in client.portions():
                 parts.append(block(x))
                 means.add(parts[-1], y)
         self.all_z, self.all_y, self.means = torch.cat(parts), shard.y, means.means()
@@ -116,7 +116,7 @@ class Attack:
         self.base = victim.name.partition("(")[2][:-1]
         self.classes, self.exposures, self.effort = classes, exposures, effort
         order = torch.randperm(len(victim.shard), generator=self.draws("victims"))
-        self.client, self.victim = victim, Party(victim, victim.model.base, classes, order[:images])
+        self.victim = Party(victim, victim.model.base, classes, order[:images])
         self.attacker, self.x, self.y = attacker, attacker.shard.inputs(), attacker.shard.y
         seen = self.victim.all_z[order[:SEEN]], self.victim.all_y[order[:SEEN]]
         self.blocks = {"weights": victim.model.base}

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from ifl.charts import look, panels
 from ifl.gather import Group, Run
 from ifl.measures import last
-from ifl.studies.study import Claim, Study, final
+from ifl.studies.study import Claim, Study, difference, final
 from ifl.tables import Cell, Table, Value, over_seeds
 
 UP = "uplink_mb_per_client"
@@ -92,13 +92,6 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     notes = 'The difference is that to the row with "-", over equal seeds; ± is half its 95 % '
     notes += "Student t interval."
     return [Table("ablation", caption, head, rows, notes)]
-
-
-def difference(group: Group, common: Group) -> Value:
-    """Return how far a group is above another, in points over common seeds."""
-    mine = {run.seed: last(run, "accuracy_mean") for run in group.runs}
-    theirs = {run.seed: last(run, "accuracy_mean") for run in common.runs}
-    return over_seeds([mine[s] - theirs[s] for s in sorted(mine.keys() & theirs.keys())], 1, 100)
 
 
 def claim(groups: Sequence[Group]) -> list[Claim]:

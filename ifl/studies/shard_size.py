@@ -1,13 +1,14 @@
 """open/shard_size: how much of IFL's lead over split learning hangs on a client's images."""
 
 from collections.abc import Mapping, Sequence
+from math import isnan
 
 from matplotlib.figure import Figure
 
 from ifl.charts import along, draw_points, finish, look, panels
 from ifl.gather import Group, Run
-from ifl.measures import images, last
-from ifl.studies.study import Claim, Study, final, method_name, of_method, outcome
+from ifl.measures import images
+from ifl.studies.study import Claim, Study, difference, final, method_name, of_method, outcome
 from ifl.studies.uplink import PAPER_FSL, PAPER_IFL
 from ifl.tables import Cell, Table, Value, over_seeds
 
@@ -33,12 +34,10 @@ def leads(groups: Sequence[Group]) -> Mapping[float, Value]:
     """Return IFL's lead over FSL after the last round (points) over common seeds, by size."""
     found = {}
     for ifl in by_size(groups, "ifl"):
-        mine = {run.seed: last(run, "accuracy_mean") for run in ifl.runs}
         for fsl in of_method(groups, "fsl"):
-            theirs = {run.seed: last(run, "accuracy_mean") for run in fsl.runs}
-            common = mine.keys() & theirs.keys()
-            if size(fsl) == size(ifl) and common:
-                found[size(ifl)] = over_seeds([mine[s] - theirs[s] for s in common], 1, 100)
+            lead = difference(ifl, fsl)
+            if size(fsl) == size(ifl) and not isnan(lead.mean):
+                found[size(ifl)] = lead
     return found
 
 

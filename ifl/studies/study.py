@@ -115,6 +115,13 @@ def accuracy_at(group: Group, mb: float, column: measures.Column) -> Value:
     return over_seeds([at.accuracy for at in found], 1, 100, note)
 
 
+def difference(group: Group, other: Group) -> Value:
+    """Return how far a group ends above another, in points over the seeds that both have."""
+    mine = {run.seed: measures.last(run, "accuracy_mean") for run in group.runs}
+    theirs = {run.seed: measures.last(run, "accuracy_mean") for run in other.runs}
+    return over_seeds([mine[s] - theirs[s] for s in sorted(mine.keys() & theirs.keys())], 1, 100)
+
+
 def percent(values: Sequence[float | None], unit: str = "%") -> str:
     """Return mean and interval of fractions as text."""
     value = over_seeds(values, 1, 100, none="no run")
