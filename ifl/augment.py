@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample, interpolate
 
-from ifl.checks import at_least, whole
+from ifl.checks import check_at_least, check_whole
 from ifl.errors import ConfigError
 
 BLACK = -1.0  # what comes into view from outside an image
@@ -49,13 +49,13 @@ class Distortion:
     def __post_init__(self) -> None:
         for name, most in (("degrees", 180), ("shift", 1), ("shear", 1), ("bend", 1)):
             value = getattr(self, name)
-            at_least(f"augment.{name}", value, 0, "; 0 is none")
+            check_at_least(f"augment.{name}", value, 0, "; 0 is none")
             if value > most:
                 raise ConfigError(f"augment.{name} must be at most {most}, got {value}; lower it")
-        at_least("augment.scale", self.scale, 0, "; 0 is none")
+        check_at_least("augment.scale", self.scale, 0, "; 0 is none")
         if self.scale >= 1:
             raise ConfigError(f"augment.scale must be below 1, got {self.scale}; lower it")
-        whole("augment.knots", self.knots, 2)
+        check_whole("augment.knots", self.knots, 2)
 
     def __call__(self, x: Tensor, draws: torch.Generator) -> Tensor:
         """Return one distorted view of each image, bilinearly sampled; x itself if all is 0.

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-def whole(field: str, value: object, low: int) -> None:
+def check_whole(field: str, value: object, low: int) -> None:
     """Raise ConfigError unless the value is a whole number >= low."""
     if not _is_whole(value, low):
         raise ConfigError(f"{field} must be a whole number >= {low}, got {typed(value)}")
 
 
-def wholes(field: str, values: object, low: int) -> None:
+def check_wholes(field: str, values: object, low: int) -> None:
     """Raise ConfigError unless the value is a list of whole numbers >= low."""
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ConfigError(f"{field} must be a list such as [64, 32], got {typed(values)}")
@@ -27,25 +27,25 @@ def wholes(field: str, values: object, low: int) -> None:
         raise ConfigError(f"{field} must hold whole numbers >= {low}, got {list(values)}")
 
 
-def above(field: str, value: object, low: float, way_out: str = "") -> None:
+def check_above(field: str, value: object, low: float, way_out: str = "") -> None:
     """Raise ConfigError unless the value is a finite number > low."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not low < value < inf:
         raise ConfigError(f"{field} must be a number > {low}, got {typed(value)}{way_out}")
 
 
-def at_least(field: str, value: object, low: float, way_out: str = "") -> None:
+def check_at_least(field: str, value: object, low: float, way_out: str = "") -> None:
     """Raise ConfigError unless the value is a finite number >= low."""
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < inf:
         raise ConfigError(f"{field} must be a number >= {low}, got {typed(value)}{way_out}")
 
 
-def one_of(field: str, value: object, *allowed: str) -> None:
+def check_one_of(field: str, value: object, *allowed: str) -> None:
     """Raise ConfigError unless the value is one of those allowed."""
     if value not in allowed:
         raise ConfigError(f"{field} must be one of {', '.join(allowed)}, got {typed(value)}")
 
 
-def made_of(field: str, value: object, settings: "type[DataclassInstance]") -> None:
+def check_made_of(field: str, value: object, settings: "type[DataclassInstance]") -> None:
     """Raise ConfigError unless the value was made from the settings of this dataclass."""
     if not isinstance(value, settings):
         names = ", ".join(f.name for f in fields(settings))
@@ -55,13 +55,13 @@ def made_of(field: str, value: object, settings: "type[DataclassInstance]") -> N
         )
 
 
-def flag(field: str, value: object) -> None:
+def check_flag(field: str, value: object) -> None:
     """Raise ConfigError unless the value is true or false."""
     if not isinstance(value, bool):
         raise ConfigError(f"{field} must be true or false, got {typed(value)}")
 
 
-def text(field: str, value: object) -> None:
+def check_text(field: str, value: object) -> None:
     """Raise ConfigError unless the value is text and not empty."""
     if not isinstance(value, str) or not value:
         raise ConfigError(f"{field} must be text that is not empty, got {typed(value)}")

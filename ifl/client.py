@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.augment import Distortion
-from ifl.checks import above, made_of, typed, whole
+from ifl.checks import typed, check_above, check_made_of, check_whole
 from ifl.data import Shard
 from ifl.divergence import Watch
 from ifl.errors import ConfigError
@@ -50,7 +50,7 @@ class Optimizers:
 
     def __post_init__(self) -> None:
         if self.decay_rounds is not None:
-            whole("optimizer.decay_rounds", self.decay_rounds, 1)
+            check_whole("optimizer.decay_rounds", self.decay_rounds, 1)
         for block, maker in (("base", self.base), ("modular", self.modular)):
             trial = nn.Parameter(torch.zeros(1))
             trial.grad = torch.zeros(1)
@@ -71,7 +71,7 @@ class Optimizers:
             if isinstance(value, float) and not math.isfinite(value):
                 raise ConfigError(f"{field}.{name} must be a finite number, got {value}")
         if "lr" in settings:
-            above(f"{field}.lr", settings["lr"], 0)
+            check_above(f"{field}.lr", settings["lr"], 0)
         momentum = settings.get("momentum", 0)
         number = isinstance(momentum, int | float) and not isinstance(momentum, bool)
         if not number or not 0 <= momentum < 1:  # type: ignore[operator]
@@ -101,9 +101,9 @@ class Training:
     disclosure: Disclosure = Disclosure()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
-        whole("batch_size", self.batch_size, 1)
-        whole("seed", self.seed, 0)
-        made_of("augment", self.augment, Distortion)
+        check_whole("batch_size", self.batch_size, 1)
+        check_whole("seed", self.seed, 0)
+        check_made_of("augment", self.augment, Distortion)
 
 
 class Client:

@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Generator, Tensor
 
-from ifl.checks import one_of
+from ifl.checks import check_one_of
 from ifl.compression import check_level
 
 Stream = Callable[[], Generator]  # returns the start of a stream, of one tensor of one message
@@ -70,7 +70,7 @@ class Envelope:
     zstd: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("codec.labels", self.labels, "bytes", "packed")
+        check_one_of("codec.labels", self.labels, "bytes", "packed")
         check_level("codec.zstd", self.zstd)
 
 

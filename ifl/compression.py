@@ -6,7 +6,7 @@ refused when that is seen, whatever it declares.
 
 from collections.abc import Mapping
 
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.errors import ConfigError, MessageError
 
 HIGHEST = 22  # level
@@ -17,7 +17,7 @@ def check_level(field: str, level: object) -> None:
     """Raise ConfigError unless the level is None, or one that zstandard has and it is there."""
     if level is None:
         return
-    whole(field, level, 1)
+    check_whole(field, level, 1)
     if isinstance(level, int) and level > HIGHEST:
         raise ConfigError(f"{field} must be from 1 to {HIGHEST}, got {level}; null is none")
     try:

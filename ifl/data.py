@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ifl import idx
-from ifl.checks import text, whole, wholes
+from ifl.checks import check_text, check_whole, check_wholes
 from ifl.errors import ConfigError, DataError
 from ifl.seeding import numpy_rng
 
@@ -70,10 +70,10 @@ class Dataset:
 
 def check_promise(name: str, shape: Sequence[int], classes: int, root: str = "data") -> None:
     """Raise ConfigError unless a data set may be described and kept so."""
-    text("data.name", name)
-    text("data.root", root)
-    wholes("data.shape", shape, 1)
-    whole("data.classes", classes, 2)
+    check_text("data.name", name)
+    check_text("data.root", root)
+    check_wholes("data.shape", shape, 1)
+    check_whole("data.classes", classes, 2)
     if len(shape) != 3:
         raise ConfigError(f"data.shape must be channels, height and width, got {list(shape)}")
 

@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from ifl.channel import Channel
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.client import Client, Training
 from ifl.codecs import Codec
 from ifl.data import Dataset, Shard
@@ -68,9 +68,9 @@ def build(
         ConfigError: a block breaks the contract, a shard is smaller than a batch, or the
             method does not suit these clients, or hides nothing of what is to be hidden.
     """
-    whole("clients.count", count, 1)
-    whole("fusion.dim", fusion_dim, 1)
-    whole("the number of clients.members", len(members), 1)
+    check_whole("clients.count", count, 1)
+    check_whole("fusion.dim", fusion_dim, 1)
+    check_whole("the number of clients.members", len(members), 1)
     training = replace(training, disclosure=privacy.disclosure(data.classes))
     check_hidden(method, training.disclosure)
     seed = training.seed

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 
 from ifl.bits import pack_pairs, unpack_pairs
-from ifl.checks import one_of
+from ifl.checks import check_one_of
 from ifl.codecs import (
     Envelope,
     Stream,
@@ -48,8 +48,8 @@ class Int8(Envelope):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        one_of("codec.per", self.per, "row", "tensor")
-        one_of("codec.rounding", self.rounding, "nearest", "stochastic")
+        check_one_of("codec.per", self.per, "row", "tensor")
+        check_one_of("codec.rounding", self.rounding, "nearest", "stochastic")
 
     def encode(self, tensor: Tensor, stream: Stream | None = None) -> dict[str, Tensor]:
         """Return the levels in the tensor's shape and the scales (rows,)."""

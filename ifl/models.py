@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ifl.checks import whole, wholes
+from ifl.checks import check_whole, check_wholes
 from ifl.errors import ConfigError
 
 
@@ -65,8 +65,8 @@ def check_contract(
 
 
 def _check_widths(widths: Sequence[int], fusion_dim: int) -> None:
-    wholes("widths", widths, 1)
-    whole("fusion_dim", fusion_dim, 1)
+    check_wholes("widths", widths, 1)
+    check_whole("fusion_dim", fusion_dim, 1)
 
 
 def _dense(widths: Sequence[int]) -> list[nn.Module]:
@@ -103,8 +103,8 @@ def conv_base(
         ConfigError: a width is out of range, or the pooling leaves no pixel of the image.
     """
     _check_widths(widths, fusion_dim)
-    wholes("channels", channels, 1)
-    whole("pool_every", pool_every, 1)
+    check_wholes("channels", channels, 1)
+    check_whole("pool_every", pool_every, 1)
     depth, height, width = shape
     layers: list[nn.Module] = []
     for number, out in enumerate(channels, start=1):
@@ -156,7 +156,7 @@ def vit_base(
 
     sizes = {"patch": patch, "layers": layers, "heads": heads, "hidden": hidden}
     for name, value in sizes.items():
-        whole(name, value, 1)
+        check_whole(name, value, 1)
     if hidden % heads:
         raise ConfigError(
             f"hidden must be a multiple of heads, got hidden={hidden} and heads={heads}; "

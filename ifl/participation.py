@@ -6,7 +6,7 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import torch
 
-from ifl.checks import above
+from ifl.checks import check_above
 from ifl.client import Client
 from ifl.errors import ConfigError
 from ifl.seeding import rng
@@ -28,7 +28,7 @@ class Participation:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        above("participation.fraction", self.fraction, 0, "; 1 lets all clients take part")
+        check_above("participation.fraction", self.fraction, 0, "; 1 lets all clients take part")
         if self.fraction > 1:
             raise ConfigError(
                 f"participation.fraction must be <= 1, got {self.fraction}; write 0.5 for 50 %"

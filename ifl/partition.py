@@ -10,7 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ifl.checks import above, whole
+from ifl.checks import check_above, check_whole
 from ifl.errors import ConfigError
 
 
@@ -76,9 +76,9 @@ class Dirichlet:
     max_redraws: int = 1000
 
     def __post_init__(self) -> None:
-        above("partition.alpha", self.alpha, 0, "; use partition=iid for equal shares")
-        whole("partition.min_samples", self.min_samples, 0)
-        whole("partition.max_redraws", self.max_redraws, 1)
+        check_above("partition.alpha", self.alpha, 0, "; use partition=iid for equal shares")
+        check_whole("partition.min_samples", self.min_samples, 0)
+        check_whole("partition.max_redraws", self.max_redraws, 1)
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
@@ -122,7 +122,7 @@ class Classes:
     per_client: int
 
     def __post_init__(self) -> None:
-        whole("partition.per_client", self.per_client, 1)
+        check_whole("partition.per_client", self.per_client, 1)
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator

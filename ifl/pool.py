@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from ifl.checks import at_least, made_of, whole
+from ifl.checks import check_at_least, check_made_of, check_whole
 from ifl.client import Client, Pull
 from ifl.errors import ConfigError
 from ifl.message import Message
@@ -41,8 +41,8 @@ class Replay:
     steps: int = 1
 
     def __post_init__(self) -> None:
-        whole("method.replay.pools", self.pools, 0)
-        whole("method.replay.steps", self.steps, 1)
+        check_whole("method.replay.pools", self.pools, 0)
+        check_whole("method.replay.steps", self.steps, 1)
         if self.steps > 1 and not self.pools:
             raise ConfigError(
                 f"method.replay.steps={self.steps} needs pools to replay, got "
@@ -83,7 +83,7 @@ class Align:
     weight: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least("method.align.weight", self.weight, 0, "; 0 is no alignment")
+        check_at_least("method.align.weight", self.weight, 0, "; 0 is no alignment")
 
     def pull(self, me: Client) -> Pull | None:
         """Return the term as a function of z (B, d) and y (B,); None where there is none."""
@@ -117,8 +117,8 @@ class Align:
 
 def check_pools(replay: Replay, align: Align) -> None:
     """Raise ConfigError unless there are pools kept for what needs them."""
-    made_of("method.replay", replay, Replay)
-    made_of("method.align", align, Align)
+    check_made_of("method.replay", replay, Replay)
+    check_made_of("method.align", align, Align)
     if align.weight and not replay.pools:
         raise ConfigError(
             f"method.align.weight={align.weight} needs pools whose class means it can take, got "

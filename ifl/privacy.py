@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import above, at_least, one_of
+from ifl.checks import check_above, check_at_least, check_one_of
 from ifl.errors import ConfigError
 from ifl.randomised import RandomisedResponse
 
@@ -39,7 +39,7 @@ class ClippedNoise:
     noise: float = 0.0
 
     def __post_init__(self) -> None:
-        above("privacy.clip", self.clip, 0, "; null is no clipping")
+        check_above("privacy.clip", self.clip, 0, "; null is no clipping")
         check_noise(self.noise)
 
     def __call__(self, z: Tensor, draws: torch.Generator) -> Tensor:
@@ -86,12 +86,12 @@ class Privacy:
     def __post_init__(self) -> None:
         if self.label_epsilon is not None:
             RandomisedResponse(self.label_epsilon, 2)  # checks it
-        one_of("privacy.correction", self.correction, *CORRECTIONS)
+        check_one_of("privacy.correction", self.correction, *CORRECTIONS)
         if self.noise is not None:
             check_noise(self.noise)
         if self.clip is not None:
-            above("privacy.clip", self.clip, 0, "; null is no clipping")
-        above("privacy.delta", self.delta, 0)
+            check_above("privacy.clip", self.clip, 0, "; null is no clipping")
+        check_above("privacy.delta", self.delta, 0)
         if self.delta >= 1:
             raise ConfigError(f"privacy.delta must be below 1, got {self.delta}; 1e-5 is usual")
         if self.noise and self.clip is None:
@@ -142,7 +142,7 @@ class Disclosure:
 
 def check_noise(noise: float) -> None:
     """Raise ConfigError unless the noise is none, or one that means something."""
-    at_least("privacy.noise", noise, 0, "; null or 0 is none")
+    check_at_least("privacy.noise", noise, 0, "; null or 0 is none")
     if noise and not WEAKEST <= noise <= STRONGEST:
         raise ConfigError(
             f"privacy.noise must be from {WEAKEST} to {STRONGEST} times privacy.clip, got {noise}; "

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from ifl.checks import above, whole
+from ifl.checks import check_above, check_whole
 from ifl.errors import ConfigError
 
 LEAST, MOST = 0.001, 100  # epsilon
@@ -39,13 +39,13 @@ class RandomisedResponse:
     classes: int
 
     def __post_init__(self) -> None:
-        above("privacy.label_epsilon", self.epsilon, 0, "; null sends true labels")
+        check_above("privacy.label_epsilon", self.epsilon, 0, "; null sends true labels")
         if not LEAST <= self.epsilon <= MOST:
             raise ConfigError(
                 f"privacy.label_epsilon must be from {LEAST} to {MOST}, got {self.epsilon}; less "
                 "makes labels useless, more hides nothing, and null sends true labels"
             )
-        whole("data.classes", self.classes, 2)
+        check_whole("data.classes", self.classes, 2)
 
     @property
     def other(self) -> float:

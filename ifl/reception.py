@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ifl.channel import Channel
-from ifl.checks import one_of
+from ifl.checks import check_one_of
 from ifl.client import Client
 from ifl.errors import DivergenceError, MessageError, NotFiniteError
 from ifl.message import Message
@@ -28,7 +28,7 @@ class Reception:
     on_bad_upload: str = "stop"
 
     def __post_init__(self) -> None:
-        one_of("on_bad_upload", self.on_bad_upload, "stop", "skip")
+        check_one_of("on_bad_upload", self.on_bad_upload, "stop", "skip")
 
     def receive(self, outbox: Mapping[int, Message], turn: int) -> dict[int, Message]:
         """Carry the uploads of a round's turn to the server; return those that are not refused.

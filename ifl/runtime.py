@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import torch
 
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.errors import ConfigError
 
 Item = TypeVar("Item")
@@ -47,8 +47,8 @@ class Workers:
 
     def __init__(self, count: int | None = 1, threads: int = 1) -> None:
         self.count = len(os.sched_getaffinity(0)) if count is None else count
-        whole("runtime.workers", self.count, 1)
-        whole("runtime.threads", threads, 1)
+        check_whole("runtime.workers", self.count, 1)
+        check_whole("runtime.threads", threads, 1)
         torch.set_num_threads(threads)
         pin = partial(torch.set_num_threads, threads)
         self._pool = ThreadPoolExecutor(self.count, "ifl-worker", pin) if self.count > 1 else None

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ifl.checks import above, flag, whole
+from ifl.checks import check_above, check_flag, check_whole
 from ifl.errors import ConfigError
 
 MB = 10**6  # bytes
@@ -37,22 +37,22 @@ class Schedule:
     checkpoint_every: int | None = None
 
     def __post_init__(self) -> None:
-        whole("eval_every", self.eval_every, 1)
+        check_whole("eval_every", self.eval_every, 1)
         if self.checkpoint_every is not None:
-            whole("checkpoint_every", self.checkpoint_every, 1)
-        flag("stop.per_client", self.per_client)
+            check_whole("checkpoint_every", self.checkpoint_every, 1)
+        check_flag("stop.per_client", self.per_client)
         if self.per_client and self.uplink_mb is None:
             raise ConfigError("stop.per_client=true says how to count stop.uplink_mb; set that too")
         limits = (self.rounds, self.uplink_mb, self.accuracy, self.seconds)
         if all(limit is None for limit in limits):
             raise ConfigError("rounds=null needs another end: set stop.uplink_mb, or stop.seconds")
         if self.rounds is not None:
-            whole("rounds", self.rounds, 1)
+            check_whole("rounds", self.rounds, 1)
         for name, value in (("stop.uplink_mb", self.uplink_mb), ("stop.seconds", self.seconds)):
             if value is not None:
-                above(name, value, 0, "; null means no such limit")
+                check_above(name, value, 0, "; null means no such limit")
         if self.accuracy is not None:
-            above("stop.accuracy", self.accuracy, 0, "; null means no such limit")
+            check_above("stop.accuracy", self.accuracy, 0, "; null means no such limit")
             if self.accuracy > 1:
                 raise ConfigError(
                     f"stop.accuracy is a fraction and must be <= 1, got {self.accuracy}; "

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ifl.checks import one_of, typed, whole
+from ifl.checks import typed, check_one_of, check_whole
 from ifl.errors import ConfigError
 
 
@@ -40,7 +40,7 @@ PICKS = {"sample": sample, "balanced": balanced}
 
 def check_relay(relay: object, rows: object, stage2: str) -> None:
     """Raise ConfigError unless a server can relay so many rows, or all of them."""
-    one_of("method.relay", relay, "all", *PICKS)
+    check_one_of("method.relay", relay, "all", *PICKS)
     if (relay == "all") != (rows is None):
         raise ConfigError(
             "method.relay_rows goes with method.relay=sample or balanced, got "
@@ -48,7 +48,7 @@ def check_relay(relay: object, rows: object, stage2: str) -> None:
         )
     if rows is None:
         return
-    whole("method.relay_rows", rows, 1)
+    check_whole("method.relay_rows", rows, 1)
     if stage2 == "per_client":
         raise ConfigError(
             f"method.stage2=per_client needs each client's pair whole, got method.relay={relay}; "

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Set
 from typing import Any
 
-from ifl.checks import flag, text, typed, whole
+from ifl.checks import typed, check_flag, check_text, check_whole
 from ifl.errors import ConfigError
 
 
@@ -31,20 +31,20 @@ def check_keys(config: Mapping[str, Any], known: Mapping[str, Set[str]]) -> None
 
 def check_place(config: Mapping[str, Any]) -> None:
     """Raise ConfigError unless runs can be kept in outputs and study."""
-    text("outputs", config["outputs"])
+    check_text("outputs", config["outputs"])
     study = config["study"]
-    text("study", str(study) if isinstance(study, int) else study)
+    check_text("study", str(study) if isinstance(study, int) else study)
 
 
 def check_runtime(config: Mapping[str, Any]) -> None:
     """Raise ConfigError unless the settings hold that tell how a run is started."""
-    flag("fresh", config["fresh"])
-    flag("runtime.quiet", config["runtime"]["quiet"])
+    check_flag("fresh", config["fresh"])
+    check_flag("runtime.quiet", config["runtime"]["quiet"])
     check_cores(config["runtime"]["workers"], config["runtime"]["threads"])
 
 
 def check_cores(workers: object, threads: object) -> None:
     """Raise ConfigError unless these are numbers of workers and of their threads."""
     if workers is not None:
-        whole("runtime.workers", workers, 1)
-    whole("runtime.threads", threads, 1)
+        check_whole("runtime.workers", workers, 1)
+    check_whole("runtime.threads", threads, 1)

@@ -11,7 +11,7 @@ from math import ceil
 import torch
 from torch import Tensor
 
-from ifl.checks import above
+from ifl.checks import check_above
 from ifl.codecs import (
     Envelope,
     Stream,
@@ -40,7 +40,7 @@ class TopK(Envelope):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        above("codec.fraction", self.fraction, 0, "; codec=float32 sends all values")
+        check_above("codec.fraction", self.fraction, 0, "; codec=float32 sends all values")
         if self.fraction > 1:
             raise ConfigError(
                 f"codec.fraction must be <= 1, got {self.fraction}; write 0.1 for a tenth"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import made_of, one_of, whole
+from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client import Client
 from ifl.errors import ConfigError
 from ifl.learner import frozen
@@ -34,9 +34,9 @@ class Upload:
     rows: int | None = None
 
     def __post_init__(self) -> None:
-        one_of("method.upload.pick", self.pick, "random", "balanced", "loss")
+        check_one_of("method.upload.pick", self.pick, "random", "balanced", "loss")
         if self.rows is not None:
-            whole("method.upload.rows", self.rows, 1)
+            check_whole("method.upload.rows", self.rows, 1)
 
     def check(self, me: Client) -> None:
         """Raise ConfigError unless the client has as many samples."""
@@ -64,7 +64,7 @@ class Upload:
 
 def check_upload(upload: Upload, upload_batch: str) -> None:
     """Raise ConfigError if samples are to be chosen in two ways."""
-    made_of("method.upload", upload, Upload)
+    check_made_of("method.upload", upload, Upload)
     if upload_batch == "last" and upload != Upload():
         raise ConfigError(
             "method.upload chooses other samples than method.upload_batch=last; use "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.client import Client, Training
 from ifl.data import Shard
 from ifl.errors import ConfigError
@@ -37,8 +37,8 @@ class Centralized:
     architecture: int = 0
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
-        whole("method.architecture", self.architecture, 0)
+        check_whole("local.tau", self.tau, 1)
+        check_whole("method.architecture", self.architecture, 0)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a server with a copy of the chosen network.

@@ -12,7 +12,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ifl.averaging import Averaging, averaged, unpack
-from ifl.checks import flag, whole
+from ifl.checks import check_flag, check_whole
 from ifl.client import Client
 from ifl.errors import ConfigError
 from ifl.message import Message
@@ -46,9 +46,9 @@ class CSEFSL:
     sync_clients: bool = False
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
-        whole("method.h", self.h, 1)
-        flag("method.sync_clients", self.sync_clients)
+        check_whole("local.tau", self.tau, 1)
+        check_whole("method.h", self.h, 1)
+        check_flag("method.sync_clients", self.sync_clients)
         if self.h > self.tau:
             raise ConfigError(
                 f"method.h must be at most local.tau={self.tau}, or nothing is ever sent, got "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import at_least, whole
+from ifl.checks import check_at_least, check_whole
 from ifl.class_means import ClassMeans
 from ifl.client import Client
 from ifl.forms import Form, floats, labels
@@ -45,8 +45,8 @@ class FedDistill:
     gamma: float = 1.0
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
-        at_least("method.gamma", self.gamma, 0)
+        check_whole("local.tau", self.tau, 1)
+        check_at_least("method.gamma", self.gamma, 0)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""

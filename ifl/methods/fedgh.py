@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from ifl.averaging import Newest, unpack
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.class_means import fusion_means
 from ifl.client import Client
 from ifl.forms import Form, floats, labels
@@ -42,7 +42,7 @@ class FedGH:
     tau: int = 10
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
+        check_whole("local.tau", self.tau, 1)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Give every modular block the same start; return the server that trains its own.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from ifl.averaging import averaged, unpack
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.client import Client
 from ifl.methods import AveragingServer, Blocks, Conversation, Reply, Server, same_start
 
@@ -37,7 +37,7 @@ class FL:
     tau: int = 10
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
+        check_whole("local.tau", self.tau, 1)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Give every client the same start; return the averaging server.

@@ -10,7 +10,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 from ifl.averaging import Averaging, averaged, unpack
-from ifl.checks import flag, one_of, whole
+from ifl.checks import check_flag, check_one_of, check_whole
 from ifl.client import Client
 from ifl.learner import descend
 from ifl.message import Message
@@ -44,9 +44,9 @@ class FSL:
     sync_base: bool = False
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
-        one_of("method.server", self.server, "shared", "per_client")
-        flag("method.sync_base", self.sync_base)
+        check_whole("local.tau", self.tau, 1)
+        check_one_of("method.server", self.server, "shared", "per_client")
+        check_flag("method.sync_base", self.sync_base)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a server whose modular blocks start as copies of client 0's.

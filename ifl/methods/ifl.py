@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 
-from ifl.checks import one_of, whole
+from ifl.checks import check_one_of, check_whole
 from ifl.client import Client
 from ifl.forms import Form, fusion_rows
 from ifl.learner import batched, frozen
@@ -69,9 +69,9 @@ class IFL:
     relay_rows: int | None = None
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
-        one_of("method.stage2", self.stage2, "pooled", "per_client")
-        one_of("method.upload_batch", self.upload_batch, "fresh", "last")
+        check_whole("local.tau", self.tau, 1)
+        check_one_of("method.stage2", self.stage2, "pooled", "per_client")
+        check_one_of("method.upload_batch", self.upload_batch, "fresh", "last")
         check_pools(self.replay, self.align)
         check_upload(self.upload, self.upload_batch)
         check_relay(self.relay, self.relay_rows, self.stage2)

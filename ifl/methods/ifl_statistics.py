@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.nn.functional import cross_entropy
 
-from ifl.checks import made_of, one_of, whole
+from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client import Client
 from ifl.forms import Form
 from ifl.gaussians import drawn, fusion_gaussians, gaussians_form, merged
@@ -60,12 +60,12 @@ class IFLStatistics:
     relay: str = "all"
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
-        whole("method.steps", self.steps, 1)
+        check_whole("local.tau", self.tau, 1)
+        check_whole("method.steps", self.steps, 1)
         if self.rows is not None:
-            whole("method.rows", self.rows, 1)
-        made_of("method.align", self.align, Align)
-        one_of("method.relay", self.relay, "all", "merged")
+            check_whole("method.rows", self.rows, 1)
+        check_made_of("method.align", self.align, Align)
+        check_one_of("method.relay", self.relay, "all", "merged")
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Tell the clients how many they are; return a stateless server."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from ifl.averaging import averaged, unpack
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.client import Client
 from ifl.methods import (
     AveragingServer,
@@ -44,7 +44,7 @@ class LGFedAvg:
     tau: int = 10
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
+        check_whole("local.tau", self.tau, 1)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Give every modular block the same start; return the averaging server.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ifl.checks import whole
+from ifl.checks import check_whole
 from ifl.client import Client
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 
@@ -24,7 +24,7 @@ class Local:
     tau: int = 10
 
     def __post_init__(self) -> None:
-        whole("local.tau", self.tau, 1)
+        check_whole("local.tau", self.tau, 1)
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Return a server that is never spoken to."""
