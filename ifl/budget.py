@@ -4,11 +4,11 @@ from itertools import chain
 
 import torch
 
-from ifl.channel import Channel
+from ifl.comm.channel import Channel
+from ifl.comm.message import Message, encode
+from ifl.comm.schema import Form
 from ifl.engine import Engine
 from ifl.errors import ConfigError
-from ifl.forms import Form
-from ifl.message import Message, encode
 from ifl.schedule import MB, Schedule
 
 PATIENCE = 1000  # rounds in which to look for the first to which somebody comes

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.augment import Distortion
-from ifl.checks import typed, check_above, check_made_of, check_whole
+from ifl.checks import check_above, check_made_of, check_whole, typed
 from ifl.data import Shard
 from ifl.divergence import Watch
 from ifl.errors import ConfigError

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ifl.channel import Channel
 from ifl.client import Client
+from ifl.comm.channel import Channel
+from ifl.comm.message import Message
 from ifl.decay import anneal
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions, compose
 from ifl.learner import State
-from ifl.message import Message
 from ifl.methods import Conversation, Method, Server
 from ifl.participation import Participation
 from ifl.reception import Reception

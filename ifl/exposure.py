@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
-from ifl.codecs import Codec
+from ifl.comm.codecs import Codec
 from ifl.privacy import ClippedNoise
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import nn
 
-from ifl.channel import Channel
 from ifl.checks import check_whole
 from ifl.client import Client, Training
-from ifl.codecs import Codec
+from ifl.comm.channel import Channel
+from ifl.comm.codecs import Codec
 from ifl.data import Dataset, Shard
 from ifl.engine import Engine
 from ifl.errors import ConfigError

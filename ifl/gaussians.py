@@ -12,9 +12,9 @@ from torch import Generator, Tensor
 
 from ifl.class_means import ClassMeans
 from ifl.client import Client
-from ifl.forms import Expected, Form, floats, labels
+from ifl.comm.message import Message
+from ifl.comm.schema import Expected, Form, floats, labels
 from ifl.learner import frozen
-from ifl.message import Message
 
 COUNT_TYPES = (torch.uint8, torch.int16, torch.int32)  # those that torch can do sums with
 

@@ -15,8 +15,8 @@ from torch.nn.functional import one_hot
 
 from ifl.checks import check_at_least, check_made_of, check_whole
 from ifl.client import Client, Pull
+from ifl.comm.message import Message
 from ifl.errors import ConfigError
-from ifl.message import Message
 from ifl.seeding import rng
 
 KEPT = "pools"  # in a client's memory: [{z (rows, d), y (rows,)}, ...], the newest last

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 2
 # What cannot change a result: it names places, resources and safeguards.
 NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
+# Where a class that a configuration names has moved to. A fingerprint takes the address that it
+# had first, so that a run keeps its folder; what is made from an old address is the class of now.
+MOVED: Mapping[str, str] = {
+    "ifl.codecs.Float32": "ifl.comm.codecs.Float32",
+    "ifl.codecs.Float16": "ifl.comm.codecs.Float16",
+    "ifl.codecs.BFloat16": "ifl.comm.codecs.BFloat16",
+    "ifl.integers.Int8": "ifl.comm.quantise.Int8",
+    "ifl.integers.Int4": "ifl.comm.quantise.Int4",
+    "ifl.sparse.TopK": "ifl.comm.topk.TopK",
+}
+FIRST = {new: old for old, new in MOVED.items()}
 # Settings that came later: by these values they tell no run apart from those of before.
 LATER: Mapping[str, tuple[Any, ...]] = {
     "augment._target_": ("ifl.augment.Distortion",),
@@ -80,7 +91,10 @@ def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
         without: more dotted keys to leave out, such as "seed" to group runs over seeds.
     """
     ignored = tuple(f"{name}." for name in (*NEUTRAL, *without))
-    flat = flatten(config)
+    flat = {
+        key: FIRST.get(value, value) if key.endswith("_target_") else value
+        for key, value in flatten(config).items()
+    }
     return {
         key: value
         for key, value in flat.items()

@@ -6,7 +6,7 @@ from typing import Any
 
 from ifl import checkpoint
 from ifl.budget import check_budget
-from ifl.channel import DOWNLINK, MULTICAST, UPLINK
+from ifl.comm.channel import DOWNLINK, MULTICAST, UPLINK
 from ifl.engine import Engine, Outcome
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions

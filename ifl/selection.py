@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ifl.checks import typed, check_one_of, check_whole
+from ifl.checks import check_one_of, check_whole, typed
 from ifl.errors import ConfigError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Set
 from typing import Any
 
-from ifl.checks import typed, check_flag, check_text, check_whole
+from ifl.checks import check_flag, check_text, check_whole, typed
 from ifl.errors import ConfigError
 
 

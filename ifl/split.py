@@ -9,10 +9,10 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.averaging import Averaging, equalise
+from ifl.comm.message import Message
+from ifl.comm.schema import FUSION_BATCH, Form
 from ifl.divergence import Watch
-from ifl.forms import FUSION_BATCH, Form
 from ifl.learner import OptimizerMaker, State, learner_state, load_learner, optimizer_of
-from ifl.message import Message
 
 
 class ModularBlocks:

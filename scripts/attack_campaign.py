@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ifl.class_means import ClassMeans
 from ifl.client import Client
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
 from ifl.errors import ConfigError
 from ifl.exposure import Coded, Exposure, Noisy
 from ifl.inversion import Inverter, descend_to, train_inverter

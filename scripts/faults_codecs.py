@@ -3,7 +3,7 @@
 from hydra import compose, initialize_config_dir
 from run import CONF, make
 
-from ifl.codecs import Codec
+from ifl.comm.codecs import Codec
 
 
 def codecs() -> dict[str, Codec]:

@@ -27,9 +27,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from ifl.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ifl.codecs import Codec
-    from ifl.forms import Form
-    from ifl.message import Message
+    from ifl.comm.codecs import Codec
+    from ifl.comm.message import Message
+    from ifl.comm.schema import Form
 
 AGREED = {"B": 3, "d": 2, "classes": 10}
 LONGEST = 2048  # bytes of a message
@@ -83,9 +83,9 @@ class Target:
 
     def __init__(self, codecs: Mapping[str, "Codec"]) -> None:
         # Imported where coverage is taken; see ``_fuzz``.
+        from ifl.comm.message import decode, sizes
+        from ifl.comm.schema import FUSION_BATCH, Expected, floats, labels
         from ifl.errors import MessageError
-        from ifl.forms import FUSION_BATCH, Expected, floats, labels
-        from ifl.message import decode, sizes
 
         self.decode, self.sizes, self.error = decode, sizes, MessageError
         self.codecs = dict(codecs)
@@ -141,7 +141,7 @@ class Target:
         return arrived
 
     def _fits(self, message: "Message", form: "Form") -> None:
-        """Check independently of ``ifl.forms`` what it let through."""
+        """Check independently of ``ifl.comm.schema`` what it let through."""
         if message.tensors.keys() != form.keys():
             raise DefectError(f"let through {list(message.tensors)}")
         for name, expected in form.items():
@@ -159,7 +159,7 @@ class Target:
 
     def honest(self) -> list[bytes]:
         """Return a message that fits for every way, to start from."""
-        from ifl.message import Message, encode
+        from ifl.comm.message import Message, encode
 
         generator = torch.Generator().manual_seed(0)
         found = []
@@ -228,7 +228,7 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
     with atheris.instrument_imports(include=["ifl"]):
         from faults_codecs import codecs
 
-        import ifl.channel  # noqa: F401 (and all that it takes to decode)
+        import ifl.comm.channel  # noqa: F401 (and all that it takes to decode)
     target, corpus = Target(codecs()), folder / "corpus"
     corpus.mkdir()
     for number, message in enumerate(target.honest()):

@@ -25,7 +25,7 @@ from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError
 from ifl.journal import JOURNAL, Journal
 from ifl.recipe import recipe
 from ifl.report import Progress, class_table, summary
-from ifl.results import RunFolder, attempts, fingerprint, read_about
+from ifl.results import MOVED, RunFolder, attempts, fingerprint, read_about
 from ifl.settings import check_cores, check_keys, check_place, check_runtime
 
 if TYPE_CHECKING:
@@ -85,9 +85,12 @@ for resolver in (run_name, cores_of_run, runs_at_once):
 
 
 def make(config: Any, **kwargs: Any) -> Any:
-    """Instantiate a ``_target_``; what its constructor refuses comes out as its own sentence."""
+    """Instantiate a ``_target_``; what its constructor refuses comes out as its own sentence.
+
+    An address of before (``results.MOVED``) works, with one line that names the new one.
+    """
     try:
-        return instantiate(config, **kwargs)
+        return instantiate(moved(config), **kwargs)
     except InstantiationException as error:
         if isinstance(error.__cause__, IFLError):
             raise error.__cause__ from None
@@ -95,6 +98,19 @@ def make(config: Any, **kwargs: Any) -> Any:
             ", set env var HYDRA_FULL_ERROR=1 to see chained exception.", ""
         )
         raise ConfigError(" ".join(reason.split())) from error
+
+
+def moved(config: Any) -> Any:
+    """Return a copy of a configuration with the present address of every class that has moved."""
+    if isinstance(config, DictConfig | ListConfig):
+        config = OmegaConf.to_container(config, resolve=True)
+    if isinstance(config, dict):
+        fresh = {key: moved(value) for key, value in config.items()}
+        if new := MOVED.get(str(fresh.get("_target_"))):
+            print(f"{fresh['_target_']} has moved: write _target_: {new}")
+            fresh["_target_"] = new
+        return fresh
+    return [moved(value) for value in config] if isinstance(config, list) else config
 
 
 def assemble(config: DictConfig) -> "Federation":

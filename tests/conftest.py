@@ -16,7 +16,7 @@ from omegaconf import DictConfig, open_dict
 
 from ifl.augment import Distortion
 from ifl.client import Client, Optimizers, Training
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
 from ifl.data import Dataset, Shard
 from ifl.federation import Federation, Member, build
 from ifl.methods import Method

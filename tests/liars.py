@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ifl.client import Client
-from ifl.message import Message
+from ifl.comm.message import Message
 from ifl.methods import Blocks, Conversation, Method, Reply, Server
 from ifl.methods.ifl import IFL
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.bits import label_bits, pack_labels, pack_pairs, unpack_labels, unpack_pairs
+from ifl.comm.bitpack import label_bits, pack_labels, pack_pairs, unpack_labels, unpack_pairs
 from ifl.errors import MessageError
 
 

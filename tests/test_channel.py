@@ -7,12 +7,12 @@ import torch
 from conftest import composed, equal, parameters
 from run import assemble
 
-from ifl.channel import MULTICAST, Channel
-from ifl.codecs import Float32
-from ifl.compression import compress
-from ifl.forms import FUSION_BATCH
-from ifl.integers import Int4, Int8
-from ifl.message import Message, encode, sizes
+from ifl.comm.channel import MULTICAST, Channel
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message, encode, sizes
+from ifl.comm.quantise import Int4, Int8
+from ifl.comm.schema import FUSION_BATCH
+from ifl.comm.zstd import compress
 
 AGREED = {"B": 16, "d": 6}
 Z = torch.rand(16, 6, generator=torch.Generator().manual_seed(0))
@@ -105,7 +105,7 @@ def test_compressed_uploads_that_are_none_are_refused_and_counted_as_header(
 ) -> None:
     used = Channel(Float32(zstd=1), 10, agreed=AGREED)
     for sent in (compress(bytes(2**24), 1), b"no frame"):
-        monkeypatch.setattr("ifl.channel.compress", lambda *_, sent=sent: sent)
+        monkeypatch.setattr("ifl.comm.channel.compress", lambda *_, sent=sent: sent)
         arrived, refused = used.up({0: Message(**SAME)}, FORMS)
         assert arrived == {}
         assert set(refused) == {0}

@@ -12,10 +12,10 @@ from run import make
 
 from ifl.averaging import state
 from ifl.client import Client
-from ifl.codecs import BFloat16, Codec, Envelope, Float16
+from ifl.comm.codecs import BFloat16, Codec, Envelope, Float16
+from ifl.comm.message import Message, decode, encode, sizes
+from ifl.comm.schema import FUSION_BATCH
 from ifl.errors import ConfigError, MessageError
-from ifl.forms import FUSION_BATCH
-from ifl.message import Message, decode, encode, sizes
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.participation import Participation

@@ -8,7 +8,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.compression import check_level, compress, decompress, shared_out
+from ifl.comm.zstd import check_level, compress, decompress, shared_out
 from ifl.errors import ConfigError, MessageError
 
 

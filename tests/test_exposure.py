@@ -4,9 +4,9 @@ from attack_campaign import exposures
 from conftest import options
 from torch import Tensor
 
+from ifl.comm.message import Message, decode, encode
+from ifl.comm.quantise import Int4
 from ifl.exposure import Coded, Noisy
-from ifl.integers import Int4
-from ifl.message import Message, decode, encode
 from ifl.privacy import ClippedNoise
 
 

@@ -23,9 +23,9 @@ from faults_kills import cases
 from faults_soak import GROWTH, soak
 
 from ifl.checkpoint import TENSORS
-from ifl.codecs import Codec, Float32
+from ifl.comm.codecs import Codec, Float32
+from ifl.comm.message import Message, encode
 from ifl.errors import ConfigError, MessageError
-from ifl.message import Message, encode
 from ifl.methods.ifl import IFL
 from ifl.results import Round, RunFolder
 from ifl.runner import run

@@ -21,10 +21,10 @@ from run import assemble
 from torch.nn.functional import cross_entropy
 
 from ifl.client import Client, Optimizers, Training
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
-from ifl.message import Message
 from ifl.methods.feddistill import FedDistill, FedDistillServer
 from ifl.methods.local import Local
 from ifl.partition import Classes

@@ -22,11 +22,11 @@ from torch.nn.functional import cross_entropy
 
 from ifl.class_means import fusion_means
 from ifl.client import Client, Optimizers, Training
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message
 from ifl.data import Shard
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, Member, build
-from ifl.message import Message
 from ifl.methods.fedproto import FedProto, FedProtoServer
 from ifl.methods.local import Local
 from ifl.models import mlp_base, mlp_modular

@@ -6,9 +6,9 @@ from conftest import CLASSES, DIM, SMALL, Build, clients, composed, options
 from hydra.utils import instantiate
 
 from ifl.client import Client
+from ifl.comm.message import Message, decode, encode
 from ifl.data import Shard
 from ifl.gaussians import count_type, drawn, fusion_gaussians, merged
-from ifl.message import Message, decode, encode
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.seeding import rng
 

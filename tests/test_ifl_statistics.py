@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ifl.client import Client, Optimizers, Training
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
-from ifl.message import Message
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.partition import Classes
 from ifl.pool import Align

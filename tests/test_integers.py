@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.codecs import shape_part
-from ifl.integers import DRAWS, Int4, Int8
+from ifl.comm.codecs import shape_part
+from ifl.comm.quantise import DRAWS, Int4, Int8
 from ifl.seeding import rng
 
 KINDS = {8: Int8, 4: Int4}

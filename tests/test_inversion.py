@@ -5,7 +5,7 @@ import torch
 from conftest import CLASSES, SHAPE, images
 from torch import Tensor, nn
 
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
 from ifl.exposure import Coded
 from ifl.inversion import Inverter, descend_to, total_variation, train_inverter
 

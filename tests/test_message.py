@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run import make
 
-from ifl.channel import Channel
-from ifl.codecs import Float32
+from ifl.comm.channel import Channel
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message, decode, encode, label_type, sizes
 from ifl.errors import MessageError
-from ifl.message import Message, decode, encode, label_type, sizes
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ from run import assemble
 from torch.nn.functional import cross_entropy
 
 from ifl.client import Client
+from ifl.comm.message import Message
 from ifl.data import Shard
 from ifl.errors import ConfigError
 from ifl.federation import Federation
-from ifl.message import Message
 from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL, FSLServer

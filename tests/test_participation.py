@@ -30,12 +30,12 @@ from torch.nn.functional import cross_entropy
 
 from ifl.averaging import state
 from ifl.client import Client
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message, encode
 from ifl.data import Shard
 from ifl.engine import Outcome
 from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation import Federation
-from ifl.message import Message, encode
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.cse_fsl import CSEFSL

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ifl.client import Client
+from ifl.comm.message import Message
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Federation
-from ifl.message import Message
 from ifl.methods.ifl import IFL
 from ifl.pool import Align, Replay
 from ifl.seeding import rng

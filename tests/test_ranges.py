@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ifl.augment import Distortion
 from ifl.client import Optimizers, Training
-from ifl.codecs import Float32
+from ifl.comm.codecs import Float32
 from ifl.errors import ConfigError
 from ifl.federation import build
 from ifl.methods import Method

@@ -29,9 +29,9 @@ from run import main
 from torch import Tensor
 
 from ifl.accounting import epsilon
+from ifl.comm.message import Message
 from ifl.engine import Engine
 from ifl.errors import ConfigError
-from ifl.message import Message
 from ifl.methods.ifl import IFL, IFLServer
 from ifl.participation import Participation
 from ifl.pool import Align, Replay

@@ -13,7 +13,7 @@ from run import assemble
 from torch import Tensor, nn
 
 from ifl.client import Client
-from ifl.codecs import Envelope, Stream
+from ifl.comm.codecs import Envelope, Stream
 from ifl.errors import ConfigError
 from ifl.federation import Federation, Member
 from ifl.methods.ifl import IFL
@@ -39,7 +39,7 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
     overrides, floor_type = SIDES[method]
     fast, twin = (assemble(composed(*overrides, *FAST)) for _ in range(2))
     if double:
-        monkeypatch.setattr("ifl.message.FLOATS", torch.float64)
+        monkeypatch.setattr("ifl.comm.message.FLOATS", torch.float64)
         for federation in (fast, twin):
             federation.engine.channel.codec = Float64()
             for me in federation.engine.clients:

@@ -8,9 +8,9 @@ from conftest import DIM, SMALL, WIDE, Build, clients, equal, parameters, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.channel import MULTICAST
+from ifl.comm.channel import MULTICAST
+from ifl.comm.message import Message
 from ifl.errors import ConfigError
-from ifl.message import Message
 from ifl.methods.ifl import IFL, IFLServer
 from ifl.pool import Replay
 from ifl.seeding import global_stream, rng

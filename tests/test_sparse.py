@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.codecs import shape_part
-from ifl.sparse import TopK, index_type
+from ifl.comm.codecs import shape_part
+from ifl.comm.topk import TopK, index_type
 
 
 @settings(deadline=None, max_examples=60)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from test_plots import T2, command, write_run
 from test_run import command as run_py
 
-from ifl.channel import UPLINK as UP
+from ifl.comm.channel import UPLINK as UP
 from ifl.experiment import header
 from ifl.gather import load
 from ifl.sections import Section, sections

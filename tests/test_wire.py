@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 from test_message import CODECS
 
-from ifl.channel import Channel
-from ifl.codecs import Float32
+from ifl.comm.channel import Channel
+from ifl.comm.codecs import Float32
+from ifl.comm.message import Message, decode, encode, sizes
+from ifl.comm.schema import FUSION_BATCH, Expected, Form, floats, labels
+from ifl.comm.wire import HEADER_LIMIT
 from ifl.errors import MessageError, NotFiniteError
-from ifl.forms import FUSION_BATCH, Expected, Form, floats, labels
-from ifl.message import Message, decode, encode, sizes
-from ifl.wire import HEADER_LIMIT
 
 AGREED = {"B": 3, "d": 2, "classes": 10}
 GOOD = Message(z=torch.arange(6.0).view(3, 2), y=torch.tensor([9, 0, 4]))
@@ -255,7 +255,7 @@ def test_a_bad_upload_is_named_and_counted_and_the_others_arrive() -> None:
 
 
 def test_what_is_no_message_counts_as_header(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ifl.channel.encode", lambda *_: BYTES[:-1])
+    monkeypatch.setattr("ifl.comm.channel.encode", lambda *_: BYTES[:-1])
     channel = Channel(Float32(), 10, agreed=AGREED)
     arrived, refused = channel.up({3: GOOD}, {3: FUSION_BATCH})
     assert arrived == {}

@@ -16,10 +16,10 @@ from torch.optim import Optimizer
 
 from ifl.averaging import Averaging
 from ifl.client import Client
+from ifl.comm.message import Message
+from ifl.comm.schema import Form
 from ifl.errors import ConfigError
-from ifl.forms import Form
 from ifl.learner import State
-from ifl.message import Message
 
 Reply = Message | None  # what the server says to one client, if anything
 Conversation = Generator[Message, Reply, Tensor | None]

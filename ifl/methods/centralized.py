@@ -10,11 +10,11 @@ from torch.optim import Optimizer
 
 from ifl.checks import check_whole
 from ifl.client import Client, Training
+from ifl.comm.message import Message
+from ifl.comm.schema import Expected, Form, labels
 from ifl.data import Shard
 from ifl.errors import ConfigError
-from ifl.forms import Expected, Form, labels
 from ifl.learner import State
-from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer
 from ifl.models import SplitModel
 

@@ -13,9 +13,9 @@ from ifl.averaging import Newest, unpack
 from ifl.checks import check_whole
 from ifl.class_means import fusion_means
 from ifl.client import Client
-from ifl.forms import Form, floats, labels
+from ifl.comm.message import Message
+from ifl.comm.schema import Form, floats, labels
 from ifl.learner import State
-from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.split import ModularBlocks
 

@@ -13,9 +13,9 @@ import torch
 
 from ifl.checks import check_one_of, check_whole
 from ifl.client import Client
-from ifl.forms import Form, fusion_rows
+from ifl.comm.message import Message
+from ifl.comm.schema import Form, fusion_rows
 from ifl.learner import batched, frozen
-from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align, Replay, check_pools
 from ifl.release import check_choice, release

@@ -13,10 +13,10 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client import Client
-from ifl.forms import Form
+from ifl.comm.message import Message
+from ifl.comm.schema import Form
 from ifl.gaussians import drawn, fusion_gaussians, gaussians_form, merged
 from ifl.learner import frozen
-from ifl.message import Message
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align
 from ifl.seeding import rng

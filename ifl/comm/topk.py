@@ -12,14 +12,7 @@ import torch
 from torch import Tensor
 
 from ifl.checks import check_above
-from ifl.codecs import (
-    Envelope,
-    Stream,
-    check_parts,
-    rows_and_columns,
-    shape_part,
-    told_shape,
-)
+from ifl.comm.codecs import Envelope, Stream, check_parts, rows_and_columns, shape_part, told_shape
 from ifl.errors import ConfigError
 
 INDEX_TYPES = (torch.uint8, torch.uint16, torch.uint32)

@@ -11,16 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Generator, Tensor
 
-from ifl.bits import pack_pairs, unpack_pairs
 from ifl.checks import check_one_of
-from ifl.codecs import (
-    Envelope,
-    Stream,
-    check_parts,
-    rows_and_columns,
-    shape_part,
-    told_shape,
-)
+from ifl.comm.bitpack import pack_pairs, unpack_pairs
+from ifl.comm.codecs import Envelope, Stream, check_parts, rows_and_columns, shape_part, told_shape
 
 SMALLEST = 2.0**-100  # a row all of whose values are smaller is sent as zeros
 DRAWS = 2**12  # values that a random number has

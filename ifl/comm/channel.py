@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from torch import Generator
 
-from ifl.codecs import Codec
-from ifl.compression import compress, decompress, shared_out
+from ifl.comm.codecs import Codec
+from ifl.comm.message import Message, decode, encode, sizes
+from ifl.comm.schema import Form, most_bytes
+from ifl.comm.wire import HEADER_LIMIT
+from ifl.comm.zstd import compress, decompress, shared_out
 from ifl.errors import MessageError
-from ifl.forms import Form, most_bytes
-from ifl.message import Message, decode, encode, sizes
 from ifl.seeding import rng
-from ifl.wire import HEADER_LIMIT
 
 UPLINK, DOWNLINK = "up", "down"
 UNPACKED_LIMIT = 2**30  # bytes of a compressed message down, which clients have no form for

@@ -2,8 +2,8 @@
 
 A codec maps a tensor to named parts and back; the parts are what is serialised, so
 everything it needs to decode (a scale, an index) is counted in bytes. The first part
-has the empty name. Here: the types that hold one value each; ``ifl/integers.py`` has grids
-of few levels, ``ifl/sparse.py`` the largest values alone.
+has the empty name. Here: the types that hold one value each; ``ifl/comm/quantise.py`` has grids
+of few levels, ``ifl/comm/topk.py`` the largest values alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor
 
 from ifl.checks import check_one_of
-from ifl.compression import check_level
+from ifl.comm.zstd import check_level
 
 Stream = Callable[[], Generator]  # returns the start of a stream, of one tensor of one message
 

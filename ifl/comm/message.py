@@ -1,6 +1,6 @@
 """Messages: named tensors, and the bytes that stand for them.
 
-The bytes are one safetensors file (``ifl/wire.py``). A tensor's kind in the ledger is its
+The bytes are one safetensors file (``ifl/comm/wire.py``). A tensor's kind in the ledger is its
 name up to the first dot; what is not tensor is "header".
 """
 
@@ -11,11 +11,11 @@ import torch
 from safetensors.torch import save
 from torch import Generator, Tensor
 
-from ifl.bits import pack_labels, unpack_labels
-from ifl.codecs import Codec
+from ifl.comm.bitpack import pack_labels, unpack_labels
+from ifl.comm.codecs import Codec
+from ifl.comm.schema import Form, check_names
+from ifl.comm.wire import entries, read
 from ifl.errors import MessageError
-from ifl.forms import Form, check_names
-from ifl.wire import entries, read
 
 LABELS = "y"  # labels (B,) int64
 LABEL_TYPES = (torch.uint8, torch.uint16, torch.uint32)
