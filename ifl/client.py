@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.augment import Distortion
+from ifl.data.augment import Distortion
 from ifl.checks import check_above, check_made_of, check_whole, typed
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.divergence import Watch
 from ifl.errors import ConfigError
 from ifl.learner import (

@@ -10,13 +10,13 @@ from ifl.checks import check_whole
 from ifl.client import Client, Training
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
-from ifl.data import Dataset, Shard
+from ifl.data.dataset import Dataset, Shard
 from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.methods import Method
 from ifl.models import SplitModel, check_contract
 from ifl.participation import Participation
-from ifl.partition import Partition
+from ifl.data.partition import Partition
 from ifl.privacy import Privacy
 from ifl.release import check_hidden
 from ifl.runtime import Workers

@@ -27,6 +27,10 @@ NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_ever
 # Where a class that a configuration names has moved to. A fingerprint takes the address that it
 # had first, so that a run keeps its folder; what is made from an old address is the class of now.
 MOVED: Mapping[str, str] = {
+    "ifl.partition.Iid": "ifl.data.partition.Iid",
+    "ifl.partition.Dirichlet": "ifl.data.partition.Dirichlet",
+    "ifl.partition.Classes": "ifl.data.partition.Classes",
+    "ifl.augment.Distortion": "ifl.data.augment.Distortion",
     "ifl.codecs.Float32": "ifl.comm.codecs.Float32",
     "ifl.codecs.Float16": "ifl.comm.codecs.Float16",
     "ifl.codecs.BFloat16": "ifl.comm.codecs.BFloat16",

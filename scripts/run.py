@@ -120,7 +120,7 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.participation import Participation
     from ifl.privacy import Privacy
     from ifl.runtime import Workers, available_device
-    from ifl.validation import hold_out
+    from ifl.data.dataset import hold_out
 
     members = config.clients.members
     whole_ones = isinstance(members, ListConfig) and all(

@@ -6,7 +6,7 @@ from conftest import Build, clients, composed
 from hydra.utils import instantiate
 from torch import Tensor
 
-from ifl.augment import Distortion
+from ifl.data.augment import Distortion
 from ifl.methods.local import Local
 from ifl.seeding import rng
 
@@ -34,7 +34,7 @@ def brightest(x: Tensor) -> list[tuple[float, float]]:
 
 def most(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every draw be at its upper bound."""
-    monkeypatch.setattr("ifl.augment._uniform", lambda draws, *shape: torch.ones(*shape))
+    monkeypatch.setattr("ifl.data.augment._uniform", lambda draws, *shape: torch.ones(*shape))
 
 
 def test_a_rotation_turns_what_is_right_to_above_by_its_degrees(

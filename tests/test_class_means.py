@@ -3,7 +3,7 @@ from conftest import SMALL, Build, clients
 from torch import nn
 
 from ifl.class_means import ClassMeans, fusion_means
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.federation import Member
 from ifl.methods.local import Local
 

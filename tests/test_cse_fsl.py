@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ifl.averaging import state
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.methods.cse_fsl import CSEFSL, CSEFSLServer
 from ifl.methods.fsl import FSL

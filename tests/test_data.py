@@ -15,7 +15,8 @@ import torchvision.datasets
 from conftest import composed
 from run import make
 
-from ifl.data import Dataset, Shard, digits, from_torchvision, kmnist10k, stratified_split
+from ifl.data.dataset import Dataset, Shard, stratified_split
+from ifl.data.sources import digits, from_torchvision, kmnist10k
 from ifl.errors import DataError
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"

@@ -27,7 +27,7 @@ from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.feddistill import FedDistill, FedDistillServer
 from ifl.methods.local import Local
-from ifl.partition import Classes
+from ifl.data.partition import Classes
 
 
 def two_classes_each(method: FedDistill, batch_size: int = 4) -> Federation:

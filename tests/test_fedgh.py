@@ -26,7 +26,7 @@ from ifl.comm.message import Message
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.fedgh import FedGH, FedGHServer
-from ifl.partition import Classes
+from ifl.data.partition import Classes
 
 WIDE_BASE = member("wide base", [12], [])  # SMALL's modular block behind another base block
 

@@ -8,7 +8,7 @@ import pytest
 from test_data import IMAGES, LABELS, write_pair
 
 from ifl.errors import DataError
-from ifl.idx import check_unpacked
+from ifl.data.idx import check_unpacked
 
 TRAIN = IMAGES.replace("t10k", "train")
 

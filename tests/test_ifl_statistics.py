@@ -16,7 +16,7 @@ from ifl.comm.message import Message
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.ifl_statistics import IFLStatistics
-from ifl.partition import Classes
+from ifl.data.partition import Classes
 from ifl.pool import Align
 from ifl.seeding import rng
 

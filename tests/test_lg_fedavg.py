@@ -4,7 +4,7 @@ from closed_forms import header, packed, totals
 from conftest import PLAIN, SMALL, WIDE, Build, clients, equal, member, parameters, play
 from torch.nn.functional import cross_entropy
 
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.evaluate import Compositions
 from ifl.methods.fl import FL

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.client import Client
 from ifl.comm.message import Message
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.federation import Federation
 from ifl.methods.centralized import Centralized

@@ -32,7 +32,7 @@ from ifl.averaging import state
 from ifl.client import Client
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.engine import Outcome
 from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation import Federation

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from run import make
 
 from ifl.errors import ConfigError
-from ifl.partition import Classes, Dirichlet, Iid, Partition
+from ifl.data.partition import Classes, Dirichlet, Iid, Partition
 
 labels_of = st.lists(st.integers(0, 12), min_size=1, max_size=300).map(np.array)
 seeds = st.integers(0, 2**32)

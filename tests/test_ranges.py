@@ -12,7 +12,7 @@ from conftest import CLASSES, DIM, MOMENTUM, SMALL, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.augment import Distortion
+from ifl.data.augment import Distortion
 from ifl.client import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.errors import ConfigError
@@ -24,11 +24,11 @@ from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 from ifl.participation import Participation
-from ifl.partition import Classes, Dirichlet, Iid
+from ifl.data.partition import Classes, Dirichlet, Iid
 from ifl.privacy import ClippedNoise, Privacy
 from ifl.schedule import Schedule
 from ifl.settings import check_cores
-from ifl.validation import hold_out
+from ifl.data.dataset import hold_out
 
 BOTH = Optimizers(MOMENTUM, MOMENTUM)
 TRAINED = len(TINY.train)  # 240, four classes of about 60

@@ -8,7 +8,7 @@ from conftest import CLASSES, DIM, SMALL, WIDE, Build, clients, equal, parameter
 from torch.nn.functional import cross_entropy
 
 from ifl.client import Client
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL
 from ifl.seeding import rng

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from run import assemble
 from test_run import QUICK, command, only_run
 
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.results import fingerprint
-from ifl.validation import hold_out
+from ifl.data.dataset import hold_out
 
 
 def rows(*shards: Shard) -> list[list[int]]:

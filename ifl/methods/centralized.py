@@ -12,7 +12,7 @@ from ifl.checks import check_whole
 from ifl.client import Client, Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, labels
-from ifl.data import Shard
+from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.learner import State
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer

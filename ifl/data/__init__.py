@@ -1,0 +1,6 @@
+"""Images and labels: where they come from, how they are split, dealt and augmented."""
+
+from ifl.data.dataset import Dataset, Shard
+from ifl.data.sources import digits, from_torchvision, kmnist10k
+
+__all__ = ["Dataset", "Shard", "digits", "from_torchvision", "kmnist10k"]
