@@ -8,9 +8,10 @@ from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ifl.client.state import learner_state, load_learner
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats
-from ifl.learner import State, learner_state, load_learner
+from ifl.runs.checkpoint import State
 
 PARAMS = "params"
 

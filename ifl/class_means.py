@@ -7,8 +7,8 @@ does not hold do not travel, and no row stands for them.
 import torch
 from torch import Tensor
 
-from ifl.client import Client
-from ifl.learner import frozen
+from ifl.client.client import Client
+from ifl.client.steps import frozen
 
 
 class ClassMeans:

@@ -7,16 +7,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.steps import anneal
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
-from ifl.decay import anneal
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions, compose
-from ifl.learner import State
 from ifl.methods import Conversation, Method, Server
 from ifl.participation import Participation
 from ifl.reception import Reception
+from ifl.runs.checkpoint import State
 from ifl.runtime import Workers
 from ifl.seeding import global_stream
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ifl.learner import PORTION, batched, frozen
+from ifl.client.steps import PORTION, batched, frozen
 from ifl.methods import Blocks
 from ifl.runtime import Workers
 

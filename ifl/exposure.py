@@ -10,8 +10,8 @@ from typing import Protocol
 import torch
 from torch import Generator, Tensor
 
+from ifl.client.privacy import ClippedNoise
 from ifl.comm.codecs import Codec
-from ifl.privacy import ClippedNoise
 
 
 class Exposure(Protocol):

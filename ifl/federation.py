@@ -7,18 +7,19 @@ import numpy as np
 from torch import nn
 
 from ifl.checks import check_whole
-from ifl.client import Client, Training
+from ifl.client.client import Client
+from ifl.client.privacy import Privacy
+from ifl.client.privatise import check_hidden
+from ifl.client.settings import Training
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
 from ifl.data.dataset import Dataset, Shard
+from ifl.data.partition import Partition
 from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.methods import Method
 from ifl.models import SplitModel, check_contract
 from ifl.participation import Participation
-from ifl.data.partition import Partition
-from ifl.privacy import Privacy
-from ifl.release import check_hidden
 from ifl.runtime import Workers
 from ifl.seeding import global_stream, numpy_rng
 

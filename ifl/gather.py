@@ -14,7 +14,8 @@ from scipy.stats import t
 
 from ifl.errors import IFLError
 from ifl.labels import labels
-from ifl.results import SCHEMA_VERSION, TABLES, fingerprint, read_about, relevant
+from ifl.runs.folder import SCHEMA_VERSION, TABLES, read_about
+from ifl.runs.identity import fingerprint, relevant
 
 MB = 1e6  # bytes
 OWNED: Mapping[str, Any] = {"round": float, "base": str, "modular": str, "accuracy": float}

@@ -11,10 +11,10 @@ import torch
 from torch import Generator, Tensor
 
 from ifl.class_means import ClassMeans
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats, labels
-from ifl.learner import frozen
 
 COUNT_TYPES = (torch.uint8, torch.int16, torch.int32)  # those that torch can do sums with
 

@@ -12,8 +12,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ifl.client.steps import descend
 from ifl.exposure import Exposure
-from ifl.learner import descend
 
 INVERTER_LR, BATCH = 2e-3, 64
 DESCENT_LR = 0.1  # images run from -1 to 1

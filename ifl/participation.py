@@ -7,7 +7,7 @@ from decimal import ROUND_HALF_UP, Decimal
 import torch
 
 from ifl.checks import check_above
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.errors import ConfigError
 from ifl.seeding import rng
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from ifl.checks import check_at_least, check_made_of, check_whole
-from ifl.client import Client, Pull
+from ifl.client.client import Client, Pull
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.seeding import rng

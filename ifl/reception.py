@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ifl.checks import check_one_of
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
 from ifl.errors import DivergenceError, MessageError, NotFiniteError

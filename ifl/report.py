@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ifl.labels import Described, labels
-from ifl.results import Round, fingerprint, relevant
+from ifl.runs.folder import Round
+from ifl.runs.identity import fingerprint, relevant
 
 if TYPE_CHECKING:
     import numpy as np

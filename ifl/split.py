@@ -9,10 +9,12 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.averaging import Averaging, equalise
+from ifl.client.divergence import Watch
+from ifl.client.state import learner_state, load_learner
+from ifl.client.steps import OptimizerMaker, optimizer_of
 from ifl.comm.message import Message
 from ifl.comm.schema import FUSION_BATCH, Form
-from ifl.divergence import Watch
-from ifl.learner import OptimizerMaker, State, learner_state, load_learner, optimizer_of
+from ifl.runs.checkpoint import State
 
 
 class ModularBlocks:

@@ -13,8 +13,8 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.lr_scheduler import OneCycleLR
 
+from ifl.client.steps import descend, frozen
 from ifl.errors import ConfigError
-from ifl.learner import descend, frozen
 
 LR, PER_CLASS, DIRECTIONS = 1e-3, 8, 128
 TASK = 0.1  # weight of the task's loss: with little of it, few steps get nearer

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.steps import frozen
 from ifl.errors import ConfigError
-from ifl.learner import frozen
 from ifl.seeding import rng
 from ifl.selection import balanced, sample
 

@@ -9,7 +9,8 @@ from omegaconf import OmegaConf
 from spans import spanned
 
 from ifl.errors import IFLError
-from ifl.results import NEUTRAL, flatten, read_about
+from ifl.runs.folder import read_about
+from ifl.runs.identity import NEUTRAL, flatten
 
 # No part of a run's identity, or told by the folder that is looked at.
 ASIDE = (*NEUTRAL, "launcher", "hydra", "experiment", "data")

@@ -12,13 +12,13 @@ from run import CONF, assemble, make
 from torch import Tensor, nn
 
 from ifl.class_means import ClassMeans
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.privacy import ClippedNoise
+from ifl.client.steps import frozen
 from ifl.comm.codecs import Float32
 from ifl.errors import ConfigError
 from ifl.exposure import Coded, Exposure, Noisy
 from ifl.inversion import Inverter, descend_to, train_inverter
-from ifl.learner import frozen
-from ifl.privacy import ClippedNoise
 from ifl.seeding import global_stream, rng
 from ifl.similarity import psnr, ssim
 from ifl.surrogate import fit_surrogate

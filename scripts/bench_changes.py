@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.steps import batched, descend, frozen
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
 from ifl.evaluate import compose
-from ifl.learner import batched, descend, frozen
 from ifl.runtime import Workers
 
 Block = Callable[[], object]

@@ -10,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
 from ifl.errors import IFLError
-from ifl.results import flatten
+from ifl.runs.identity import flatten
 
 LAUNCHERS = {"submitit_slurm": "submitit", "joblib": "joblib"}
 PLAINER = {  # how Hydra's first line begins: what is said instead

@@ -11,8 +11,9 @@ from unittest.mock import patch
 from hydra import compose, initialize_config_dir
 from run import CONF, assemble
 
-from ifl import checkpoint, runner
-from ifl.results import RunFolder
+from ifl import runner
+from ifl.runs import checkpoint
+from ifl.runs.folder import RunFolder
 from ifl.schedule import Schedule
 
 BOUND = 0.02  # of a run's time

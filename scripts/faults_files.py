@@ -5,8 +5,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ifl.checkpoint import FOLDER, TENSORS
-from ifl.results import TABLES, read_about
+from ifl.runs.checkpoint import FOLDER, TENSORS
+from ifl.runs.folder import TABLES, read_about
 
 PLACES = ("started", "resumed", "ended", "recipe", "commit", "command")  # time, folders, history
 

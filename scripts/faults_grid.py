@@ -14,7 +14,7 @@ from pathlib import Path
 from faults_files import differences
 from faults_kills import PATIENCE, TINY, FaultError, command, temporary_folder
 
-from ifl.results import read_about
+from ifl.runs.folder import read_about
 
 RUNS = 8
 GRID = ["-m", "launcher=local", f"seed=range({RUNS})", *TINY, "rounds=30", "runtime.quiet=false"]

@@ -27,7 +27,7 @@ from faults_files import Difference, differences
 from run import CONF, main
 
 import ifl.runner  # noqa: F401
-from ifl.checkpoint import FOLDER, newest
+from ifl.runs.checkpoint import FOLDER, newest
 
 SCRIPT = Path(__file__).with_name("run.py")
 TINY = (

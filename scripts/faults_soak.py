@@ -9,8 +9,8 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from run import CONF, assemble
 
-from ifl.results import Round, RunFolder
 from ifl.runner import run
+from ifl.runs.folder import Round, RunFolder
 from ifl.schedule import Schedule
 
 TINY = ("clients=mlp_homogeneous", "clients.count=3", "clients.members.0.base.widths=[]")

@@ -22,10 +22,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError
-from ifl.journal import JOURNAL, Journal
-from ifl.recipe import recipe
 from ifl.report import Progress, class_table, summary
-from ifl.results import MOVED, RunFolder, attempts, fingerprint, read_about
+from ifl.runs.folder import RunFolder, attempts, read_about
+from ifl.runs.identity import MOVED, fingerprint, recipe
+from ifl.runs.journal import JOURNAL, Journal
 from ifl.settings import check_cores, check_keys, check_place, check_runtime
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ for resolver in (run_name, cores_of_run, runs_at_once):
 def make(config: Any, **kwargs: Any) -> Any:
     """Instantiate a ``_target_``; what its constructor refuses comes out as its own sentence.
 
-    An address of before (``results.MOVED``) works, with one line that names the new one.
+    An address of before (``runs.identity.MOVED``) works, with one line that names the new one.
     """
     try:
         return instantiate(moved(config), **kwargs)
@@ -115,12 +115,12 @@ def moved(config: Any) -> Any:
 
 def assemble(config: DictConfig) -> "Federation":
     """Build the federation that a configuration describes; every setting is checked here."""
-    from ifl.client import Optimizers, Training
+    from ifl.client.privacy import Privacy
+    from ifl.client.settings import Optimizers, Training
+    from ifl.data.dataset import hold_out
     from ifl.federation import Member, build
     from ifl.participation import Participation
-    from ifl.privacy import Privacy
     from ifl.runtime import Workers, available_device
-    from ifl.data.dataset import hold_out
 
     members = config.clients.members
     whole_ones = isinstance(members, ListConfig) and all(

@@ -175,7 +175,7 @@ echo "The same grid, launcher=local"
 "$python" - "$out/slurm" "$out/local" "$requeued" "$killed" <<'PY'
 import csv, json, sys
 from pathlib import Path
-from ifl.results import fingerprint
+from ifl.runs.folder import fingerprint
 
 def tables(outputs):
     """The rows of rounds.csv without the seconds, of the finished run of every configuration."""

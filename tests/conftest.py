@@ -14,14 +14,15 @@ from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, open_dict
 
-from ifl.data.augment import Distortion
-from ifl.client import Client, Optimizers, Training
+from ifl.client.client import Client
+from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
+from ifl.data.augment import Distortion
 from ifl.data.dataset import Dataset, Shard
+from ifl.data.partition import Iid
 from ifl.federation import Federation, Member, build
 from ifl.methods import Method
 from ifl.models import mlp_base, mlp_modular
-from ifl.data.partition import Iid
 
 CONF = Path(__file__).parent.parent / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.methods import Blocks, Conversation, Method, Reply, Server
 from ifl.methods.ifl import IFL

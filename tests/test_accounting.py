@@ -6,7 +6,7 @@ import pytest
 from scipy.optimize import brentq, minimize_scalar
 from scipy.stats import norm
 
-from ifl.accounting import epsilon
+from ifl.client.privacy_accounting import epsilon
 
 SETTINGS = [
     (noise, releases, delta)

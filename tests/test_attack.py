@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
+from ifl.client.privacy import ClippedNoise
 from ifl.exposure import Noisy
-from ifl.privacy import ClippedNoise
 
 MLPS = ["clients=mlp_homogeneous", "clients.count=2", "fusion.dim=48", "data.shape=[1,14,14]"]
 Found = tuple[pd.DataFrame, list[campaign.Pictures]]

@@ -16,8 +16,8 @@ from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 from ifl.participation import Participation
-from ifl.results import RunFolder, read_about
 from ifl.runner import run
+from ifl.runs.folder import RunFolder, read_about
 from ifl.schedule import Schedule
 
 AWAY = "participation.fraction=0.5 participation.dropout=0.5"

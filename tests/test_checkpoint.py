@@ -19,11 +19,10 @@ from liars import Liar
 from run import assemble, main
 from torch import nn
 
-from ifl import checkpoint
+from ifl.client.state import learner_state, load_learner
 from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.federation import Federation, Member
-from ifl.learner import learner_state, load_learner
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
@@ -38,8 +37,9 @@ from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.pool import Align, Replay
 from ifl.report import Progress
-from ifl.results import Round, RunFolder, read_about
 from ifl.runner import run
+from ifl.runs import checkpoint
+from ifl.runs.folder import Round, RunFolder, read_about
 from ifl.schedule import Schedule
 
 TABLES = ("compositions.csv", "traffic.csv", "partition.csv")

@@ -3,9 +3,10 @@ import torch
 from conftest import MOMENTUM, SMALL, Build, clients, images
 from torch import nn
 
-from ifl.client import Client, Optimizers, Training
+from ifl.client.client import Client
+from ifl.client.settings import Optimizers, Training
+from ifl.client.steps import frozen
 from ifl.errors import ConfigError
-from ifl.learner import frozen
 from ifl.methods.local import Local
 from ifl.models import SplitModel
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from run import make
 
 from ifl.averaging import state
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.codecs import BFloat16, Codec, Envelope, Float16
 from ifl.comm.message import Message, decode, encode, sizes
 from ifl.comm.schema import FUSION_BATCH

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import Build, clients, equal, parameters
 
-from ifl.decay import anneal
+from ifl.client.steps import anneal
 from ifl.methods import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fedgh import FedGH

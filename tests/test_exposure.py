@@ -4,10 +4,10 @@ from attack_campaign import exposures
 from conftest import options
 from torch import Tensor
 
+from ifl.client.privacy import ClippedNoise
 from ifl.comm.message import Message, decode, encode
 from ifl.comm.quantise import Int4
 from ifl.exposure import Coded, Noisy
-from ifl.privacy import ClippedNoise
 
 
 def z_of(seed: int = 0) -> Tensor:

@@ -22,13 +22,13 @@ from faults_fuzz import AGREED, DefectError, Target, fuzz, in_step
 from faults_kills import cases
 from faults_soak import GROWTH, soak
 
-from ifl.checkpoint import TENSORS
 from ifl.comm.codecs import Codec, Float32
 from ifl.comm.message import Message, encode
 from ifl.errors import ConfigError, MessageError
 from ifl.methods.ifl import IFL
-from ifl.results import Round, RunFolder
 from ifl.runner import run
+from ifl.runs.checkpoint import TENSORS
+from ifl.runs.folder import Round, RunFolder
 from ifl.schedule import Schedule
 
 # --- kills

@@ -20,14 +20,15 @@ from conftest import (
 from run import assemble
 from torch.nn.functional import cross_entropy
 
-from ifl.client import Client, Optimizers, Training
+from ifl.client.client import Client
+from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
+from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.feddistill import FedDistill, FedDistillServer
 from ifl.methods.local import Local
-from ifl.data.partition import Classes
 
 
 def two_classes_each(method: FedDistill, batch_size: int = 4) -> Federation:

@@ -6,7 +6,7 @@ import torch
 from conftest import SMALL, TINY, WIDE, Build, clients
 from torch import nn
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Member
 from ifl.methods import Method

@@ -20,13 +20,13 @@ from conftest import (
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ifl.client import Optimizers, Training
+from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
+from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.fedgh import FedGH, FedGHServer
-from ifl.data.partition import Classes
 
 WIDE_BASE = member("wide base", [12], [])  # SMALL's modular block behind another base block
 

@@ -21,16 +21,17 @@ from conftest import (
 from torch.nn.functional import cross_entropy
 
 from ifl.class_means import fusion_means
-from ifl.client import Client, Optimizers, Training
+from ifl.client.client import Client
+from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
 from ifl.data.dataset import Shard
+from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, Member, build
 from ifl.methods.fedproto import FedProto, FedProtoServer
 from ifl.methods.local import Local
 from ifl.models import mlp_base, mlp_modular
-from ifl.data.partition import Classes
 
 
 def two_classes_each(method: FedProto, count: int = 3) -> Federation:

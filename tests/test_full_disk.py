@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from test_checkpoint import TYPED, assert_equal_files, here
 
-from ifl import checkpoint
 from ifl.report import Progress
-from ifl.results import Round
+from ifl.runs import checkpoint
+from ifl.runs.folder import Round
 
 SMALL = [*TYPED, "rounds=20", "clients.members.0.base.widths=[16]"]
 Run = Callable[[Path], int]

@@ -5,7 +5,7 @@ import torch
 from conftest import CLASSES, DIM, SMALL, Build, clients, composed, options
 from hydra.utils import instantiate
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message, decode, encode
 from ifl.data.dataset import Shard
 from ifl.gaussians import count_type, drawn, fusion_gaussians, merged

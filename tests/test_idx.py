@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_data import IMAGES, LABELS, write_pair
 
-from ifl.errors import DataError
 from ifl.data.idx import check_unpacked
+from ifl.errors import DataError
 
 TRAIN = IMAGES.replace("t10k", "train")
 

@@ -10,13 +10,14 @@ from conftest import CLASSES, DIM, PLAIN, SMALL, TINY, WIDE, Build, clients, par
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ifl.client import Client, Optimizers, Training
+from ifl.client.client import Client
+from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
+from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.ifl_statistics import IFLStatistics
-from ifl.data.partition import Classes
 from ifl.pool import Align
 from ifl.seeding import rng
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from ifl.journal import Journal
+from ifl.runs.journal import Journal
 
 
 def test_a_reader_sees_who_runs_and_outcomes_in_the_order_in_which_they_came(

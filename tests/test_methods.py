@@ -24,7 +24,7 @@ from conftest import (
 from run import assemble
 from torch.nn.functional import cross_entropy
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError

@@ -29,7 +29,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ifl.averaging import state
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode
 from ifl.data.dataset import Shard
@@ -49,8 +49,8 @@ from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.participation import Participation
-from ifl.results import RunFolder, read_about
 from ifl.runner import run
+from ifl.runs.folder import RunFolder, read_about
 from ifl.schedule import Schedule
 from ifl.split import ModularBlocks
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run import make
 
-from ifl.errors import ConfigError
 from ifl.data.partition import Classes, Dirichlet, Iid, Partition
+from ifl.errors import ConfigError
 
 labels_of = st.lists(st.integers(0, 12), min_size=1, max_size=300).map(np.array)
 seeds = st.integers(0, 2**32)

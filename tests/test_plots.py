@@ -18,7 +18,8 @@ from omegaconf import OmegaConf
 
 from ifl.gather import Group, group_runs, load
 from ifl.plots import ROUNDS, UPLINK, draw_curves, draw_matrices, tabulate
-from ifl.results import Round, RunFolder, fingerprint
+from ifl.runs.folder import Round, RunFolder
+from ifl.runs.identity import fingerprint
 
 CHOICES = {"data": "digits", "partition": "iid", "clients": "paper", "method": "ifl"}
 CHOICES |= {"fusion": "d432", "local": "tau10", "optimizer": "momentum", "codec": "float32"}

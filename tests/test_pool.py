@@ -10,7 +10,7 @@ from conftest import CLASSES, DIM, PLAIN, SMALL, WIDE, Build, clients, equal, pa
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Federation

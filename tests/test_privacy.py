@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
+from ifl.client.privacy import ClippedNoise, Privacy
 from ifl.errors import ConfigError
-from ifl.privacy import ClippedNoise, Privacy
 
 
 def stream() -> torch.Generator:

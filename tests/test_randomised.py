@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
+from ifl.client.randomised_response import RandomisedResponse
 from ifl.errors import ConfigError
-from ifl.randomised import RandomisedResponse
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 QUARTER = RandomisedResponse(math.log(3), 2)  # e^epsilon = 3: p = 3/4, q = 1/4

@@ -12,9 +12,12 @@ from conftest import CLASSES, DIM, MOMENTUM, SMALL, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.data.augment import Distortion
-from ifl.client import Optimizers, Training
+from ifl.client.privacy import ClippedNoise, Privacy
+from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
+from ifl.data.augment import Distortion
+from ifl.data.dataset import hold_out
+from ifl.data.partition import Classes, Dirichlet, Iid
 from ifl.errors import ConfigError
 from ifl.federation import build
 from ifl.methods import Method
@@ -24,11 +27,8 @@ from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 from ifl.participation import Participation
-from ifl.data.partition import Classes, Dirichlet, Iid
-from ifl.privacy import ClippedNoise, Privacy
 from ifl.schedule import Schedule
 from ifl.settings import check_cores
-from ifl.data.dataset import hold_out
 
 BOTH = Optimizers(MOMENTUM, MOMENTUM)
 TRAINED = len(TINY.train)  # 240, four classes of about 60

@@ -28,17 +28,17 @@ from omegaconf import OmegaConf
 from run import main
 from torch import Tensor
 
-from ifl.accounting import epsilon
+from ifl.client.privacy import ClippedNoise, Privacy
+from ifl.client.privacy_accounting import epsilon
+from ifl.client.privatise import told
+from ifl.client.randomised_response import RandomisedResponse
 from ifl.comm.message import Message
 from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL, IFLServer
 from ifl.participation import Participation
 from ifl.pool import Align, Replay
-from ifl.privacy import ClippedNoise, Privacy
-from ifl.randomised import RandomisedResponse
-from ifl.release import told
-from ifl.results import fingerprint
+from ifl.runs.identity import fingerprint
 from ifl.seeding import rng
 from ifl.upload import Upload
 

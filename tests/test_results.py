@@ -7,15 +7,8 @@ import pandas as pd
 import pytest
 
 from ifl.errors import BusyError, OutputError
-from ifl.recipe import finished, recipe
-from ifl.results import (
-    Round,
-    RunFolder,
-    attempts,
-    fingerprint,
-    flatten,
-    read_about,
-)
+from ifl.runs.folder import Round, RunFolder, attempts, read_about
+from ifl.runs.identity import fingerprint, finished, flatten, recipe
 
 ROW = Round(1, 10, 20, 0.5, 0.5, None, None, 1.25, 4, 0, 0.1)
 

@@ -9,8 +9,8 @@ from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Federation
 from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL
-from ifl.results import RunFolder, read_about
 from ifl.runner import run
+from ifl.runs.folder import RunFolder, read_about
 from ifl.schedule import Schedule
 
 

@@ -12,7 +12,7 @@ from conftest import SMALL, TINY, WIDE, Build, clients, composed, equal, options
 from run import assemble
 from torch import Tensor, nn
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.codecs import Envelope, Stream
 from ifl.errors import ConfigError
 from ifl.federation import Federation, Member

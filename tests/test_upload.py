@@ -7,7 +7,7 @@ import torch
 from conftest import CLASSES, DIM, SMALL, WIDE, Build, clients, equal, parameters, play
 from torch.nn.functional import cross_entropy
 
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL

@@ -9,10 +9,9 @@ from omegaconf import OmegaConf
 from run import assemble
 from test_run import QUICK, command, only_run
 
-from ifl.data.dataset import Shard
+from ifl.data.dataset import Shard, hold_out
 from ifl.errors import ConfigError
-from ifl.results import fingerprint
-from ifl.data.dataset import hold_out
+from ifl.runs.identity import fingerprint
 
 
 def rows(*shards: Shard) -> list[list[int]]:

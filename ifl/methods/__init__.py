@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ifl.averaging import Averaging
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
-from ifl.learner import State
+from ifl.runs.checkpoint import State
 
 Reply = Message | None  # what the server says to one client, if anything
 Conversation = Generator[Message, Reply, Tensor | None]

@@ -9,14 +9,15 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ifl.checks import check_whole
-from ifl.client import Client, Training
+from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, labels
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
-from ifl.learner import State
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer
 from ifl.models import SplitModel
+from ifl.runs.checkpoint import State
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.averaging import Averaging, averaged, unpack
 from ifl.checks import check_flag, check_whole
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start

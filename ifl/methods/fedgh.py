@@ -12,11 +12,11 @@ import torch
 from ifl.averaging import Newest, unpack
 from ifl.checks import check_whole
 from ifl.class_means import fusion_means
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
-from ifl.learner import State
 from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.runs.checkpoint import State
 from ifl.split import ModularBlocks
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from ifl.averaging import Averaging, averaged, unpack
 from ifl.checks import check_flag, check_one_of, check_whole
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.steps import descend
 from ifl.comm.message import Message
-from ifl.learner import descend
 from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.split import SplitServer
 

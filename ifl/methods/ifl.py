@@ -12,13 +12,13 @@ from typing import ClassVar
 import torch
 
 from ifl.checks import check_one_of, check_whole
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.privatise import check_choice, release
+from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
-from ifl.learner import batched, frozen
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align, Replay, check_pools
-from ifl.release import check_choice, release
 from ifl.selection import PICKS, check_relay
 from ifl.upload import Upload, check_upload
 
@@ -32,7 +32,7 @@ class IFL:
     Upload z_k = f_b,k(x) (B, d) and y_k (B,); the server broadcasts the concatenations
     Z (N*B, d) and Y (N*B,) in client order. Stage 2, base block held fixed:
         theta_m,k <- theta_m,k - eta_m grad CE(f_m,k(Z), Y),
-    a corrected CE where labels are randomised (``ifl/randomised.py``).
+    a corrected CE where labels are randomised (``ifl/client/randomised_response.py``).
 
     Bytes per round, N clients that came, float32, label type of b bytes, plus one header a
     message:

@@ -12,11 +12,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.gaussians import drawn, fusion_gaussians, gaussians_form, merged
-from ifl.learner import frozen
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.pool import Align
 from ifl.seeding import rng

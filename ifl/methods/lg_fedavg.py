@@ -12,7 +12,7 @@ import torch
 
 from ifl.averaging import averaged, unpack
 from ifl.checks import check_whole
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.methods import (
     AveragingServer,
     Blocks,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from ifl.checks import check_whole
-from ifl.client import Client
+from ifl.client.client import Client
 from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 
 

@@ -20,9 +20,9 @@ from omegaconf import DictConfig
 from spans import spanned
 
 from ifl.errors import ConfigError, LauncherError
-from ifl.journal import JOURNAL, Journal
-from ifl.recipe import finished, recipe
 from ifl.report import GridProgress
+from ifl.runs.identity import finished, recipe
+from ifl.runs.journal import JOURNAL, Journal
 from ifl.settings import check_place
 
 POLL_SECONDS = 0.5

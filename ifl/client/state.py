@@ -1,8 +1,5 @@
-"""What learns, a network and its optimisers: its steps, and its state, put back bit for bit."""
+"""Keeps and restores what learns, a network with its optimisers, bit for bit."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from copy import deepcopy
 from typing import Any
 
 import torch
@@ -10,58 +7,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ifl.errors import ConfigError
-
-OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
-State = Mapping[str, Any]  # nested mappings and lists of tensors, numbers, text and None
-PORTION = 250  # images at a time, where no gradient is needed: more maps fall out of the cache
-
-
-def optimizer_of(block: nn.Module, maker: OptimizerMaker) -> Optimizer:
-    """Return an optimiser of the block's parameters; a block without any gets an idle one."""
-    return maker(list(block.parameters()) or [nn.Parameter(torch.empty(0))])
-
-
-def descend(loss: Tensor, *optimizers: Optimizer, gradient: Tensor | None = None) -> Tensor:
-    """Take one step of each optimiser down ``loss``; return its value without graph.
-
-    Args:
-        gradient: of what is to fall with respect to ``loss``, where that is no scalar.
-    """
-    loss.backward(gradient)
-    for optimizer in optimizers:
-        optimizer.step()
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None  # zero_grad() costs as much as a small step
-    return loss.detach()
-
-
-@contextmanager
-def frozen(block: nn.Module) -> Iterator[None]:
-    """Hold a block fixed inside: no weight gradients, no running statistics, no dropout."""
-    training, learning = block.training, [p for p in block.parameters() if p.requires_grad]
-    block.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        block.train(training)
-        for parameter in learning:
-            parameter.requires_grad_(True)
-
-
-def draws(model: nn.Module, x: Tensor) -> bool:
-    """Tell whether a training step of the model on x draws random numbers, as dropout does."""
-    trial = deepcopy(model).cpu().train()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
-        trial(x)
-        return not torch.equal(before, torch.get_rng_state())
-
-
-def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield consecutive batches of at most ``rows`` samples of x (n, ...) and y (n,)."""
-    for start in range(0, len(y), rows):
-        yield x[start : start + rows], y[start : start + rows]
+from ifl.runs.checkpoint import State
 
 
 def learner_state(module: nn.Module, *optimizers: Optimizer) -> State:

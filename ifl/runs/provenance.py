@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import ifl
-from ifl.results import read_about
+from ifl.runs.folder import read_about
 
 
 def provenance(device: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from uuid import uuid4
 
 from ifl.errors import BusyError
-from ifl.lock import Lock
+from ifl.runs.lock import Lock
 
 JOURNAL = "IFL_JOURNAL"  # the environment variable that names the folder to every run
 

@@ -6,7 +6,6 @@ goes on from a checkpoint cuts the tables back to where they were then.
 """
 
 import csv
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,45 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from ifl.errors import OutputError
-from ifl.lock import Lock
+from ifl.runs.lock import Lock
 
 if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA_VERSION = 2
-# What cannot change a result: it names places, resources and safeguards.
-NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
-# Where a class that a configuration names has moved to. A fingerprint takes the address that it
-# had first, so that a run keeps its folder; what is made from an old address is the class of now.
-MOVED: Mapping[str, str] = {
-    "ifl.partition.Iid": "ifl.data.partition.Iid",
-    "ifl.partition.Dirichlet": "ifl.data.partition.Dirichlet",
-    "ifl.partition.Classes": "ifl.data.partition.Classes",
-    "ifl.augment.Distortion": "ifl.data.augment.Distortion",
-    "ifl.codecs.Float32": "ifl.comm.codecs.Float32",
-    "ifl.codecs.Float16": "ifl.comm.codecs.Float16",
-    "ifl.codecs.BFloat16": "ifl.comm.codecs.BFloat16",
-    "ifl.integers.Int8": "ifl.comm.quantise.Int8",
-    "ifl.integers.Int4": "ifl.comm.quantise.Int4",
-    "ifl.sparse.TopK": "ifl.comm.topk.TopK",
-}
-FIRST = {new: old for old, new in MOVED.items()}
-# Settings that came later: by these values they tell no run apart from those of before.
-LATER: Mapping[str, tuple[Any, ...]] = {
-    "augment._target_": ("ifl.augment.Distortion",),
-    "augment.degrees": (0,),
-    "augment.shift": (0,),
-    "augment.scale": (0,),
-    "augment.shear": (0,),
-    "augment.bend": (0,),
-    "augment.knots": (5,),
-    "optimizer.decay_rounds": (None,),
-    "privacy.label_epsilon": (None,),
-    "privacy.correction": ("backward",),
-    "privacy.clip": (None,),
-    "privacy.noise": (None, 0),
-    "privacy.delta": (1e-5,),
-}
 
 
 @dataclass(frozen=True)
@@ -79,46 +45,6 @@ TABLES: dict[str, Sequence[str]] = {
     "compositions": ("round", "base", "modular", "accuracy"),
     "traffic": ("round", "direction", "client", "kind", "bytes"),
 }
-
-
-def fingerprint(config: Mapping[str, Any], *without: str) -> str:
-    """Return 8 hex digits of ``relevant(config, *without)``."""
-    text = json.dumps(relevant(config, *without), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
-    """Return what in a configuration can change a result, by dotted key.
-
-    Args:
-        config: nested mapping of plain values.
-        without: more dotted keys to leave out, such as "seed" to group runs over seeds.
-    """
-    ignored = tuple(f"{name}." for name in (*NEUTRAL, *without))
-    flat = {
-        key: FIRST.get(value, value) if key.endswith("_target_") else value
-        for key, value in flatten(config).items()
-    }
-    return {
-        key: value
-        for key, value in flat.items()
-        if not f"{key}.".startswith(ignored) and value not in LATER.get(key, ())
-    }
-
-
-def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
-    """Return {dotted key: plain value}; whole floats become ints, so that 1.0 is 1."""
-    if isinstance(config, Mapping):
-        items: Iterable[tuple[Any, Any]] = config.items()
-    elif isinstance(config, list | tuple):
-        items = enumerate(config)
-    else:
-        whole = isinstance(config, float) and config.is_integer()
-        return {prefix: int(config) if whole else config}
-    flat: dict[str, Any] = {}
-    for key, value in items:
-        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
-    return flat
 
 
 class RunFolder:

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ifl.client.steps import descend
 from ifl.errors import DivergenceError
-from ifl.learner import descend
 
 
 class Watch:

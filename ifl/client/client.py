@@ -1,109 +1,24 @@
 """A client (a vendor): its network, its shard, its optimisers, its own random streams."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.data.augment import Distortion
-from ifl.checks import check_above, check_made_of, check_whole, typed
+from ifl.client.divergence import Watch
+from ifl.client.settings import Training
+from ifl.client.state import learner_state, load_learner
+from ifl.client.steps import PORTION, batched, draws, optimizer_of
 from ifl.data.dataset import Shard
-from ifl.divergence import Watch
 from ifl.errors import ConfigError
-from ifl.learner import (
-    PORTION,
-    OptimizerMaker,
-    State,
-    batched,
-    draws,
-    learner_state,
-    load_learner,
-    optimizer_of,
-)
 from ifl.models import SplitModel
-from ifl.privacy import Disclosure
+from ifl.runs.checkpoint import State
 from ifl.seeding import rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
-
-
-@dataclass(frozen=True)
-class Optimizers:
-    """How to make the optimiser of a base block and of a modular block (eta_b, eta_m).
-
-    Args:
-        decay_rounds: over which all learning rates fall (``ifl.decay``); None if they stay.
-
-    Raises:
-        ConfigError: one of them refuses its settings, tried by a step on a single parameter,
-            or has a setting that is not finite, no rate above 0, or a momentum outside [0, 1).
-    """
-
-    base: OptimizerMaker
-    modular: OptimizerMaker
-    decay_rounds: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.decay_rounds is not None:
-            check_whole("optimizer.decay_rounds", self.decay_rounds, 1)
-        for block, maker in (("base", self.base), ("modular", self.modular)):
-            trial = nn.Parameter(torch.zeros(1))
-            trial.grad = torch.zeros(1)
-            try:
-                optimizer = maker([trial])
-                optimizer.step()
-            except (TypeError, ValueError, RuntimeError, AttributeError) as error:
-                raise ConfigError(
-                    f"optimizer.{block} refuses its settings ({error}); see the options of "
-                    "torch.optim"
-                ) from error
-            self._check(f"optimizer.{block}", optimizer.defaults)
-
-    @staticmethod
-    def _check(field: str, settings: Mapping[str, object]) -> None:
-        """Refuse what torch lets pass."""
-        for name, value in settings.items():
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ConfigError(f"{field}.{name} must be a finite number, got {value}")
-        if "lr" in settings:
-            check_above(f"{field}.lr", settings["lr"], 0)
-        momentum = settings.get("momentum", 0)
-        number = isinstance(momentum, int | float) and not isinstance(momentum, bool)
-        if not number or not 0 <= momentum < 1:  # type: ignore[operator]
-            raise ConfigError(
-                f"{field}.momentum must be a number >= 0 and < 1, got {typed(momentum)}; 0 is none"
-            )
-
-
-@dataclass(frozen=True)
-class Training:
-    """What the parties agree on before they start.
-
-    Args:
-        optimizers, batch_size, seed, device: of every client.
-        augment: of the images of every batch.
-        disclosure: what uploads tell of labels and z.
-
-    Raises:
-        ConfigError: the batch size or the seed is out of range.
-    """
-
-    optimizers: Optimizers
-    batch_size: int
-    seed: int = 0
-    device: str = "cpu"
-    augment: Distortion = Distortion()  # noqa: RUF009 (frozen)
-    disclosure: Disclosure = Disclosure()  # noqa: RUF009 (frozen)
-
-    def __post_init__(self) -> None:
-        check_whole("batch_size", self.batch_size, 1)
-        check_whole("seed", self.seed, 0)
-        check_made_of("augment", self.augment, Distortion)
 
 
 class Client:

@@ -20,8 +20,8 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ifl.errors import ConfigError
-from ifl.learner import State
 
+State = Mapping[str, Any]  # nested mappings and lists of tensors, numbers, text and None
 FORMAT = 2
 FOLDER, TENSORS, REST = "checkpoint", "tensors.safetensors", "state.json"
 

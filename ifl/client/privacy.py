@@ -3,8 +3,8 @@
 Sources: Warner 1965; Kairouz, Bonawitz & Ramage 2016, "Discrete Distribution Estimation under
 Local Privacy" (k-ary randomised response); Erlingsson, Pihur & Korolova 2014, "RAPPOR" (a response
 that is drawn once and kept); Dwork & Roth 2014, appendix A (the Gaussian mechanism). What follows
-from it in epsilon is in ``ifl/accounting.py``. All draws are of the run's streams, in float32: that
-measures what privacy costs, while a deployment draws from a secure source (Mironov 2012).
+from it in epsilon is in ``privacy_accounting``. All draws are of the run's streams, in float32:
+that measures what privacy costs, while a deployment draws from a secure source (Mironov 2012).
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_above, check_at_least, check_one_of
+from ifl.client.randomised_response import RandomisedResponse
 from ifl.errors import ConfigError
-from ifl.randomised import RandomisedResponse
 
 CORRECTIONS = ("forward", "backward", "none")
 WEAKEST, STRONGEST = 0.001, 1000  # noise: an epsilon of millions, and of thousandths

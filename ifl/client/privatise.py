@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ifl.accounting import epsilon
-from ifl.client import Client
+from ifl.client.client import Client
+from ifl.client.privacy import Disclosure
+from ifl.client.privacy_accounting import epsilon
 from ifl.errors import ConfigError
-from ifl.privacy import Disclosure
 from ifl.seeding import rng
 
 RELEASED = "released"  # in a client's memory: (n,) int64, how often each sample's z was sent

@@ -1,0 +1,84 @@
+"""Training steps of a block: optimisers, descent, frozen blocks, falling learning rates.
+
+Source of the falling rates: Loshchilov & Hutter 2017, "SGDR: Stochastic Gradient Descent with
+Warm Restarts", equation 5, without restarts.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
+PORTION = 250  # images at a time, where no gradient is needed: more maps fall out of the cache
+
+
+def optimizer_of(block: nn.Module, maker: OptimizerMaker) -> Optimizer:
+    """Return an optimiser of the block's parameters; a block without any gets an idle one."""
+    return maker(list(block.parameters()) or [nn.Parameter(torch.empty(0))])
+
+
+def descend(loss: Tensor, *optimizers: Optimizer, gradient: Tensor | None = None) -> Tensor:
+    """Take one step of each optimiser down ``loss``; return its value without graph.
+
+    Args:
+        gradient: of what is to fall with respect to ``loss``, where that is no scalar.
+    """
+    loss.backward(gradient)
+    for optimizer in optimizers:
+        optimizer.step()
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None  # zero_grad() costs as much as a small step
+    return loss.detach()
+
+
+@contextmanager
+def frozen(block: nn.Module) -> Iterator[None]:
+    """Hold a block fixed inside: no weight gradients, no running statistics, no dropout."""
+    training, learning = block.training, [p for p in block.parameters() if p.requires_grad]
+    block.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        block.train(training)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def draws(model: nn.Module, x: Tensor) -> bool:
+    """Tell whether a training step of the model on x draws random numbers, as dropout does."""
+    trial = deepcopy(model).cpu().train()
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        before = torch.get_rng_state()
+        trial(x)
+        return not torch.equal(before, torch.get_rng_state())
+
+
+def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield consecutive batches of at most ``rows`` samples of x (n, ...) and y (n,)."""
+    for start in range(0, len(y), rows):
+        yield x[start : start + rows], y[start : start + rows]
+
+
+def anneal(optimizers: Iterable[Optimizer], round_number: int, rounds: int) -> None:
+    """Set the learning rates of a round: half a cosine from their start in round 1 to 0.
+
+    lr(r) = lr * (1 + cos(pi * (r - 1) / rounds)) / 2 for r = 1 ... rounds, and lr(rounds)
+    afterwards, which is above 0.
+
+    Args:
+        optimizers: those of a block without parameters too.
+        round_number: r, from 1.
+        rounds: over which they fall.
+    """
+    passed = min(round_number, rounds) - 1
+    factor = (1 + math.cos(math.pi * passed / rounds)) / 2
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            if "lr" in group:
+                group["lr"] = factor * group.setdefault("initial_lr", group["lr"])

@@ -1,0 +1,120 @@
+"""Identifies a run by its configuration: what can change a result, and only that.
+
+``fingerprint`` names the folder of a composed configuration; ``recipe`` is known before Hydra
+composes one, to recognise finished runs fast.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ifl.runs.folder import read_about
+
+# What cannot change a result: it names places, resources and safeguards.
+NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
+# Where a class that a configuration names has moved to. A fingerprint takes the address that it
+# had first, so that a run keeps its folder; what is made from an old address is the class of now.
+MOVED: Mapping[str, str] = {
+    "ifl.partition.Iid": "ifl.data.partition.Iid",
+    "ifl.partition.Dirichlet": "ifl.data.partition.Dirichlet",
+    "ifl.partition.Classes": "ifl.data.partition.Classes",
+    "ifl.augment.Distortion": "ifl.data.augment.Distortion",
+    "ifl.codecs.Float32": "ifl.comm.codecs.Float32",
+    "ifl.codecs.Float16": "ifl.comm.codecs.Float16",
+    "ifl.codecs.BFloat16": "ifl.comm.codecs.BFloat16",
+    "ifl.integers.Int8": "ifl.comm.quantise.Int8",
+    "ifl.integers.Int4": "ifl.comm.quantise.Int4",
+    "ifl.sparse.TopK": "ifl.comm.topk.TopK",
+}
+FIRST = {new: old for old, new in MOVED.items()}
+# Settings that came later: by these values they tell no run apart from those of before.
+LATER: Mapping[str, tuple[Any, ...]] = {
+    "augment._target_": ("ifl.augment.Distortion",),
+    "augment.degrees": (0,),
+    "augment.shift": (0,),
+    "augment.scale": (0,),
+    "augment.shear": (0,),
+    "augment.bend": (0,),
+    "augment.knots": (5,),
+    "optimizer.decay_rounds": (None,),
+    "privacy.label_epsilon": (None,),
+    "privacy.correction": ("backward",),
+    "privacy.clip": (None,),
+    "privacy.noise": (None, 0),
+    "privacy.delta": (1e-5,),
+}
+
+
+def fingerprint(config: Mapping[str, Any], *without: str) -> str:
+    """Return 8 hex digits of ``relevant(config, *without)``."""
+    text = json.dumps(relevant(config, *without), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
+    """Return what in a configuration can change a result, by dotted key.
+
+    Args:
+        config: nested mapping of plain values.
+        without: more dotted keys to leave out, such as "seed" to group runs over seeds.
+    """
+    ignored = tuple(f"{name}." for name in (*NEUTRAL, *without))
+    flat = {
+        key: FIRST.get(value, value) if key.endswith("_target_") else value
+        for key, value in flatten(config).items()
+    }
+    return {
+        key: value
+        for key, value in flat.items()
+        if not f"{key}.".startswith(ignored) and value not in LATER.get(key, ())
+    }
+
+
+def flatten(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Return {dotted key: plain value}; whole floats become ints, so that 1.0 is 1."""
+    if isinstance(config, Mapping):
+        items: Iterable[tuple[Any, Any]] = config.items()
+    elif isinstance(config, list | tuple):
+        items = enumerate(config)
+    else:
+        whole = isinstance(config, float) and config.is_integer()
+        return {prefix: int(config) if whole else config}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(flatten(value, f"{prefix}.{key}" if prefix else str(key)))
+    return flat
+
+
+def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
+    """Return 16 hex digits of all that a configuration is composed from, known before it is.
+
+    Equal recipes in one study make equal configurations. Different ones may too, where
+    their difference changes no result: that only ``fingerprint`` can tell.
+
+    Args:
+        overrides: as typed, in their order; those of ``launcher`` and ``runtime`` do not count.
+        name: of the primary configuration.
+        folders: where configurations are looked for.
+    """
+    kept = [o for o in overrides if not o.lstrip("+~").startswith(("launcher=", "runtime."))]
+    digest = hashlib.sha256(json.dumps([name, kept]).encode())
+    for folder in folders:
+        for path in sorted(Path(folder).rglob("*.yaml")):
+            digest.update(f"{path.relative_to(folder)} ".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def finished(study: Path) -> dict[str, dict[str, Any]]:
+    """Return {recipe: run.json, with "folder" added} of the finished runs in a folder.
+
+    Left out are those whose folder is not, or no longer, named after their configuration.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for path in sorted(study.glob("*/run.json")):
+        folder, about = path.parent, read_about(path.parent)
+        if about and about["finished"] and fingerprint(about["config"]) in folder.name:
+            found.setdefault(about.get("recipe", ""), {**about, "folder": str(folder)})
+    return found
