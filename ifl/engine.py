@@ -13,7 +13,7 @@ from ifl.comm.channel import Channel
 from ifl.comm.message import Message
 from ifl.errors import DivergenceError, MessageError
 from ifl.evaluate import Compositions, compose
-from ifl.methods import Conversation, Method, Server
+from ifl.methods.base import Conversation, Method, Server
 from ifl.participation import Participation
 from ifl.reception import Reception
 from ifl.runs.checkpoint import State

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ifl.client.steps import PORTION, batched, frozen
-from ifl.methods import Blocks
+from ifl.methods.base import Blocks
 from ifl.runtime import Workers
 
 

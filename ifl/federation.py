@@ -17,7 +17,7 @@ from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Partition
 from ifl.engine import Engine
 from ifl.errors import ConfigError
-from ifl.methods import Method
+from ifl.methods.base import Method
 from ifl.models import SplitModel, check_contract
 from ifl.participation import Participation
 from ifl.runtime import Workers

@@ -8,7 +8,7 @@ from ifl.client.client import Client
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
 from ifl.errors import DivergenceError, MessageError, NotFiniteError
-from ifl.methods import Server
+from ifl.methods.base import Server
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from omegaconf import DictConfig, OmegaConf
 from run import CONF, assemble, make
 from torch import Tensor, nn
 
-from ifl.class_means import ClassMeans
 from ifl.client.client import Client
 from ifl.client.privacy import ClippedNoise
 from ifl.client.steps import frozen
@@ -19,6 +18,7 @@ from ifl.comm.codecs import Float32
 from ifl.errors import ConfigError
 from ifl.exposure import Coded, Exposure, Noisy
 from ifl.inversion import Inverter, descend_to, train_inverter
+from ifl.methods.parts.class_statistics import ClassMeans
 from ifl.seeding import global_stream, rng
 from ifl.similarity import psnr, ssim
 from ifl.surrogate import fit_surrogate

@@ -6,8 +6,8 @@ from math import prod
 import torch
 from conftest import play
 
-from ifl.averaging import state
 from ifl.federation import Federation
+from ifl.methods.parts.averaging import state
 
 
 def header(**tensors: tuple[str, list[int], int]) -> int:

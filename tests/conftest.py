@@ -21,7 +21,7 @@ from ifl.data.augment import Distortion
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid
 from ifl.federation import Federation, Member, build
-from ifl.methods import Method
+from ifl.methods.base import Method
 from ifl.models import mlp_base, mlp_modular
 
 CONF = Path(__file__).parent.parent / "conf"

@@ -8,7 +8,7 @@ import torch
 
 from ifl.client.client import Client
 from ifl.comm.message import Message
-from ifl.methods import Blocks, Conversation, Method, Reply, Server
+from ifl.methods.base import Blocks, Conversation, Method, Reply, Server
 from ifl.methods.ifl import IFL
 
 

@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from ifl.averaging import average, pack, state, unpack
+from ifl.methods.parts.averaging import average, pack, state, unpack
 
 
 def test_the_average_is_weighted_by_samples() -> None:

@@ -23,7 +23,7 @@ from ifl.client.state import learner_state, load_learner
 from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.federation import Federation, Member
-from ifl.methods import Method
+from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
@@ -35,7 +35,7 @@ from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
-from ifl.pool import Align, Replay
+from ifl.methods.parts.replay import Align, Replay
 from ifl.report import Progress
 from ifl.runner import run
 from ifl.runs import checkpoint

@@ -2,10 +2,10 @@ import torch
 from conftest import SMALL, Build, clients
 from torch import nn
 
-from ifl.class_means import ClassMeans, fusion_means
 from ifl.data.dataset import Shard
 from ifl.federation import Member
 from ifl.methods.local import Local
+from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
 
 
 def test_means_are_weighted_and_of_the_classes_asked_for() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from run import make
 
-from ifl.averaging import state
 from ifl.client.client import Client
 from ifl.comm.codecs import BFloat16, Codec, Envelope, Float16
 from ifl.comm.message import Message, decode, encode, sizes
@@ -18,6 +17,7 @@ from ifl.comm.schema import FUSION_BATCH
 from ifl.errors import ConfigError, MessageError
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
+from ifl.methods.parts.averaging import state
 from ifl.participation import Participation
 from ifl.seeding import rng
 

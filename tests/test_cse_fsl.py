@@ -7,12 +7,12 @@ from conftest import DIM, PLAIN, SMALL, WIDE, Build, clients, equal, parameters,
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ifl.averaging import state
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.methods.cse_fsl import CSEFSL, CSEFSLServer
 from ifl.methods.fsl import FSL
 from ifl.methods.local import Local
+from ifl.methods.parts.averaging import state
 
 B = 8  # the batch size of the tiny federation
 

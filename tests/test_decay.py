@@ -5,7 +5,7 @@ import torch
 from conftest import Build, clients, equal, parameters
 
 from ifl.client.steps import anneal
-from ifl.methods import Method
+from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fl import FL

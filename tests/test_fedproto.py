@@ -20,7 +20,6 @@ from conftest import (
 )
 from torch.nn.functional import cross_entropy
 
-from ifl.class_means import fusion_means
 from ifl.client.client import Client
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
@@ -31,6 +30,7 @@ from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, Member, build
 from ifl.methods.fedproto import FedProto, FedProtoServer
 from ifl.methods.local import Local
+from ifl.methods.parts.class_statistics import fusion_means
 from ifl.models import mlp_base, mlp_modular
 
 

@@ -8,8 +8,8 @@ from hydra.utils import instantiate
 from ifl.client.client import Client
 from ifl.comm.message import Message, decode, encode
 from ifl.data.dataset import Shard
-from ifl.gaussians import count_type, drawn, fusion_gaussians, merged
 from ifl.methods.ifl_statistics import IFLStatistics
+from ifl.methods.parts.class_statistics import count_type, drawn, fusion_gaussians, merged
 from ifl.seeding import rng
 
 

@@ -18,7 +18,7 @@ from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation import Federation, build
 from ifl.methods.ifl_statistics import IFLStatistics
-from ifl.pool import Align
+from ifl.methods.parts.replay import Align
 from ifl.seeding import rng
 
 B = 8  # the batch size of the tiny federation

@@ -28,7 +28,6 @@ from run import assemble
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from ifl.averaging import state
 from ifl.client.client import Client
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode
@@ -36,7 +35,7 @@ from ifl.data.dataset import Shard
 from ifl.engine import Outcome
 from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation import Federation
-from ifl.methods import Method
+from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
@@ -48,11 +47,12 @@ from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
+from ifl.methods.parts.averaging import state
+from ifl.methods.parts.split_server import ModularBlocks
 from ifl.participation import Participation
 from ifl.runner import run
 from ifl.runs.folder import RunFolder, read_about
 from ifl.schedule import Schedule
-from ifl.split import ModularBlocks
 
 HALF = Participation(0.5, 0.3)
 

@@ -15,7 +15,7 @@ from ifl.comm.message import Message
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation import Federation
 from ifl.methods.ifl import IFL
-from ifl.pool import Align, Replay
+from ifl.methods.parts.replay import Align, Replay
 from ifl.seeding import rng
 
 ALIGNED = IFL(tau=2, replay=Replay(pools=2, steps=4), align=Align(0.5))

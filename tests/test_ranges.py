@@ -20,7 +20,7 @@ from ifl.data.dataset import hold_out
 from ifl.data.partition import Classes, Dirichlet, Iid
 from ifl.errors import ConfigError
 from ifl.federation import build
-from ifl.methods import Method
+from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL

@@ -36,11 +36,11 @@ from ifl.comm.message import Message
 from ifl.engine import Engine
 from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL, IFLServer
+from ifl.methods.parts.replay import Align, Replay
+from ifl.methods.parts.row_selection import Upload
 from ifl.participation import Participation
-from ifl.pool import Align, Replay
 from ifl.runs.identity import fingerprint
 from ifl.seeding import rng
-from ifl.upload import Upload
 
 LABELS, ROWS = Privacy(label_epsilon=1), Privacy(clip=1, noise=0.5)
 ALL_OF_THEM = IFL(tau=1, upload=Upload("random", 120))  # the whole shard, in its order

@@ -12,9 +12,9 @@ from ifl.comm.channel import MULTICAST
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL, IFLServer
-from ifl.pool import Replay
+from ifl.methods.parts.replay import Replay
+from ifl.methods.parts.row_selection import PICKS, balanced, sample
 from ifl.seeding import global_stream, rng
-from ifl.selection import PICKS, balanced, sample
 
 B = 8  # the batch size of the tiny federation
 

@@ -11,8 +11,8 @@ from ifl.client.client import Client
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL
+from ifl.methods.parts.row_selection import Upload
 from ifl.seeding import rng
-from ifl.upload import Upload
 
 
 @pytest.fixture

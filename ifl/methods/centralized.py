@@ -15,7 +15,7 @@ from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, labels
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer
+from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
 

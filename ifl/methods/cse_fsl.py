@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import cross_entropy
 
-from ifl.averaging import Averaging, averaged, unpack
 from ifl.checks import check_flag, check_whole
 from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
-from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.split import SplitServer
+from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.methods.parts.averaging import Averaging, averaged, unpack
+from ifl.methods.parts.split_server import SplitServer
 
 
 @dataclass(frozen=True)

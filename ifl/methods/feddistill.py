@@ -12,11 +12,11 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_at_least, check_whole
-from ifl.class_means import ClassMeans
 from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.parts.class_statistics import ClassMeans
 
 
 @dataclass(frozen=True)

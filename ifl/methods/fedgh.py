@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 import torch
 
-from ifl.averaging import Newest, unpack
 from ifl.checks import check_whole
-from ifl.class_means import fusion_means
 from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
-from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.methods.parts.averaging import Newest, unpack
+from ifl.methods.parts.class_statistics import fusion_means
+from ifl.methods.parts.split_server import ModularBlocks
 from ifl.runs.checkpoint import State
-from ifl.split import ModularBlocks
 
 
 @dataclass(frozen=True)

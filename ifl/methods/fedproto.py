@@ -11,11 +11,11 @@ import torch
 from torch.nn.functional import cross_entropy, mse_loss
 
 from ifl.checks import check_at_least, check_whole
-from ifl.class_means import ClassMeans, fusion_means
 from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats, labels
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 
-from ifl.averaging import Averaging, averaged, unpack
 from ifl.checks import check_flag, check_one_of, check_whole
 from ifl.client.client import Client
 from ifl.client.steps import descend
 from ifl.comm.message import Message
-from ifl.methods import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.split import SplitServer
+from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.methods.parts.averaging import Averaging, averaged, unpack
+from ifl.methods.parts.split_server import SplitServer
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from ifl.client.privatise import check_choice, release
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
-from ifl.pool import Align, Replay, check_pools
-from ifl.selection import PICKS, check_relay
-from ifl.upload import Upload, check_upload
+from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.parts.replay import Align, Replay, check_pools
+from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """IFL where means and standard deviations by class stand for fusion outputs.
 
 Source: Krouka & Bennis 2025, arXiv 2509.22823, with the statistics of CCVR (Luo et al. 2021) and
-FedPFT (Beitollahi et al. 2024) in place of its upload, see ``ifl/gaussians.py``. These train a
+FedPFT (Beitollahi et al. 2024) in place of its upload (``parts.class_statistics``). These train a
 classifier once, at the end and on the server; here the clients do it, in every round.
 """
 
@@ -16,9 +16,9 @@ from ifl.client.client import Client
 from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
-from ifl.gaussians import drawn, fusion_gaussians, gaussians_form, merged
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
-from ifl.pool import Align
+from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.parts.class_statistics import drawn, fusion_gaussians, gaussians_form, merged
+from ifl.methods.parts.replay import Align
 from ifl.seeding import rng
 
 NEWEST, CLIENTS = "gaussians", "clients"  # in a client's memory

@@ -10,18 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ifl.averaging import averaged, unpack
 from ifl.checks import check_whole
 from ifl.client.client import Client
-from ifl.methods import (
-    AveragingServer,
-    Blocks,
-    Conversation,
-    Reply,
-    Server,
-    own_blocks,
-    same_start,
-)
+from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
 
 
 @dataclass(frozen=True)

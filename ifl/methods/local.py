@@ -7,7 +7,7 @@ import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
-from ifl.methods import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,9 @@ MOVED: Mapping[str, str] = {
     "ifl.integers.Int8": "ifl.comm.quantise.Int8",
     "ifl.integers.Int4": "ifl.comm.quantise.Int4",
     "ifl.sparse.TopK": "ifl.comm.topk.TopK",
+    "ifl.pool.Replay": "ifl.methods.parts.replay.Replay",
+    "ifl.pool.Align": "ifl.methods.parts.replay.Align",
+    "ifl.upload.Upload": "ifl.methods.parts.row_selection.Upload",
 }
 FIRST = {new: old for old, new in MOVED.items()}
 # Settings that came later: by these values they tell no run apart from those of before.

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.averaging import Averaging, equalise
 from ifl.client.divergence import Watch
 from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import OptimizerMaker, optimizer_of
 from ifl.comm.message import Message
 from ifl.comm.schema import FUSION_BATCH, Form
+from ifl.methods.parts.averaging import Averaging, equalise
 from ifl.runs.checkpoint import State
 
 

@@ -8,9 +8,11 @@ from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from ifl.client.client import Client
 from ifl.client.state import learner_state, load_learner
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats
+from ifl.methods.base import StatelessServer
 from ifl.runs.checkpoint import State
 
 PARAMS = "params"
@@ -130,3 +132,38 @@ class Averaging(Newest):
         """Go on from such a state."""
         load_learner(state["newest"], self.module)
         self.holders = set(state["holders"])
+
+
+class AveragingServer(StatelessServer):
+    """Averages what came and sends it to those who came; keeps it for the others.
+
+    Args:
+        module: the server's own, as the clients start from; holds the newest average.
+    """
+
+    def __init__(self, module: nn.Module, clients: Sequence[Client]) -> None:
+        self.average = Averaging(module, {c.number: len(c.shard) for c in clients})
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect the parameters, once."""
+        return [self.average.form]
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return the newest average to those who lack it."""
+        return self.average.welcome(clients)
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the weighted average of the uploads to their senders."""
+        return self.average.reply(uploads)
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Keep the average as the clients got it."""
+        self.average.delivered(replies)
+
+    def state(self) -> State:
+        """Return the newest average and who holds it."""
+        return self.average.state()
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Go on from such a state."""
+        self.average.load_state(state)

@@ -1,0 +1,148 @@
+"""Defines a method: a conversation between a client half and a server half.
+
+The client half is a generator: it yields an upload and is resumed with the server's
+reply, or closed where the server refuses the upload. The server half maps the uploads of
+all clients that take part to replies. The halves share no object; what one knows of the
+other came through the channel. ``open`` is the one place
+that sees both sides, before anything is trained: it checks that the clients suit the
+method and gives everyone the start that the seed prescribes, which costs no byte.
+"""
+
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ifl.client.client import Client
+from ifl.comm.message import Message
+from ifl.comm.schema import Form
+from ifl.errors import ConfigError
+from ifl.runs.checkpoint import State
+
+Reply = Message | None  # what the server says to one client, if anything
+Conversation = Generator[Message, Reply, Tensor | None]
+Blocks = Mapping[str, nn.Module]  # owner ("0", "1", ... or "server") -> block
+
+
+class Server(Protocol):
+    """The server half of a method during one run."""
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Return the forms of a client's uploads in this round, in their order.
+
+        What does not fit is refused before it gets here; nothing is expected if not declared.
+        """
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return what those who take part in the round that begins have missed, if anything."""
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Return the reply to each client that gets one, given one upload each of some."""
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Learn what its replies are at their receivers, decoded; it may decode them itself."""
+
+    def optimizers(self) -> Iterable[Optimizer]:
+        """Return those that it steps itself."""
+
+    def end_round(self) -> Tensor | None:
+        """Do what the server does between rounds; return its training losses, if it has any."""
+
+    def state(self) -> State:
+        """Return what it keeps from one round to the next."""
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Go on from such a state; like ``Method.open``, this sees the clients."""
+
+
+class Method(Protocol):
+    """What the engine, the evaluation and the command line know of a method."""
+
+    def open(self, clients: Sequence[Client]) -> Server:
+        """Check and align the clients, and return a fresh server half.
+
+        Raises:
+            ConfigError: these clients cannot be trained by this method.
+        """
+
+    def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
+        """Run one client's share of a round; return its training losses (steps,), if any.
+
+        Args:
+            missed: the server's welcome, if it had one for this client.
+        """
+
+    def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
+        """Return the base blocks and the modular blocks that exist, by owner."""
+
+
+class StatelessServer:
+    """A server that keeps nothing from one round to the next, expects and sends nothing."""
+
+    def expects(self, client: int) -> Sequence[Form]:
+        """Expect nothing."""
+        return ()
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Return nothing."""
+        return {}
+
+    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+        """Answer nobody."""
+        return {}
+
+    def delivered(self, replies: Mapping[int, Message]) -> None:
+        """Do nothing."""
+
+    def optimizers(self) -> Iterable[Optimizer]:
+        """Return none."""
+        return ()
+
+    def end_round(self) -> Tensor | None:
+        """Do nothing."""
+        return None
+
+    def state(self) -> State:
+        """Return nothing."""
+        return {}
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Do nothing."""
+
+
+def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
+    """Return every client's own base block and own modular block."""
+    return (
+        {str(c.number): c.model.base for c in clients},
+        {str(c.number): c.model.modular for c in clients},
+    )
+
+
+def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> None:
+    """Give all clients client 0's initial parameters and buffers.
+
+    Args:
+        method: how the message calls who asks.
+        part: "whole", of whole networks; "base" or "modular", of these blocks alone.
+
+    Raises:
+        ConfigError: they do not all have the same names and shapes.
+    """
+    blocks: list[nn.Module] = [
+        c.model if part == "whole" else getattr(c.model, part) for c in clients
+    ]
+    layouts = [(repr(b), [(n, tuple(t.shape)) for n, t in b.state_dict().items()]) for b in blocks]
+    others = [c.name for c, its in zip(clients, layouts, strict=True) if its != layouts[0]]
+    if others:
+        needs = "averages parameters and needs one architecture"
+        if part == "modular":
+            needs = "shares the modular block and needs one architecture of it"
+        raise ConfigError(
+            f"{method} {needs}, but {', '.join(others)} "
+            f"differ{'s' * (len(others) == 1)} from {clients[0].name}; use "
+            + "clients=paper_one_head, " * (part == "modular")
+            + "clients=cnn_homogeneous or clients=mlp_homogeneous"
+        )
+    for block in blocks[1:]:
+        block.load_state_dict(blocks[0].state_dict())
