@@ -22,8 +22,8 @@ from ifl.client.client import Client
 from ifl.client.steps import batched, descend, frozen
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
-from ifl.evaluate import compose
-from ifl.runtime import Workers
+from ifl.federation.evaluation import compose
+from ifl.federation.workers import Workers
 
 Block = Callable[[], object]
 STEPS = 40

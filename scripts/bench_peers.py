@@ -24,7 +24,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 if TYPE_CHECKING:  # Flower's actors import this module
-    from ifl.federation import Federation
+    from ifl.federation.build import Federation
 
 TAU, BATCH, ROUNDS, BLOCKS, LR, MOMENTUM = 10, 32, 10, 3, 0.01, 0.9
 THREADS = torch.get_num_threads()  # torch's default: a federation lowers it for its workers

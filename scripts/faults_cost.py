@@ -11,10 +11,10 @@ from unittest.mock import patch
 from hydra import compose, initialize_config_dir
 from run import CONF, assemble
 
-from ifl import runner
+from ifl.federation import runner
 from ifl.runs import checkpoint
 from ifl.runs.folder import RunFolder
-from ifl.schedule import Schedule
+from ifl.federation.schedule import Schedule
 
 BOUND = 0.02  # of a run's time
 

@@ -26,7 +26,7 @@ import torchvision  # noqa: F401
 from faults_files import Difference, differences
 from run import CONF, main
 
-import ifl.runner  # noqa: F401
+import ifl.federation.runner  # noqa: F401
 from ifl.runs.checkpoint import FOLDER, newest
 
 SCRIPT = Path(__file__).with_name("run.py")

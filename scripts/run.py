@@ -29,7 +29,7 @@ from ifl.runs.journal import JOURNAL, Journal
 from ifl.settings import check_cores, check_keys, check_place, check_runtime
 
 if TYPE_CHECKING:
-    from ifl.federation import Federation
+    from ifl.federation.build import Federation
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
@@ -118,9 +118,9 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.client.privacy import Privacy
     from ifl.client.settings import Optimizers, Training
     from ifl.data.dataset import hold_out
-    from ifl.federation import Member, build
-    from ifl.participation import Participation
-    from ifl.runtime import Workers, available_device
+    from ifl.federation.build import Member, build
+    from ifl.federation.participation import Participation
+    from ifl.federation.workers import Workers, available_device
 
     members = config.clients.members
     whole_ones = isinstance(members, ListConfig) and all(
@@ -194,8 +194,8 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     """Build the federation and run it, from its checkpoint if there is one."""
-    from ifl.runner import run  # seconds to import: not needed for what is finished
-    from ifl.schedule import Schedule
+    from ifl.federation.runner import run  # seconds to import: not needed for what is finished
+    from ifl.federation.schedule import Schedule
 
     schedule = Schedule(
         config.rounds,

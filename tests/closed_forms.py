@@ -6,7 +6,7 @@ from math import prod
 import torch
 from conftest import play
 
-from ifl.federation import Federation
+from ifl.federation.build import Federation
 from ifl.methods.parts.averaging import state
 
 

@@ -20,7 +20,7 @@ from ifl.comm.codecs import Float32
 from ifl.data.augment import Distortion
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid
-from ifl.federation import Federation, Member, build
+from ifl.federation.build import Federation, Member, build
 from ifl.methods.base import Method
 from ifl.models import mlp_base, mlp_modular
 

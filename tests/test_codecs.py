@@ -18,7 +18,7 @@ from ifl.errors import ConfigError, MessageError
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.parts.averaging import state
-from ifl.participation import Participation
+from ifl.federation.participation import Participation
 from ifl.seeding import rng
 
 TYPED = [*options("codec"), "int8 codec.rounding=stochastic", "int4 codec.rounding=stochastic"]

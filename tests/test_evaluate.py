@@ -3,7 +3,7 @@ import torch
 from conftest import CLASSES, DIM, SMALL, TINY, WIDE, Build, clients, play
 from torch import nn
 
-from ifl.evaluate import Compositions, compose
+from ifl.federation.evaluation import Compositions, compose
 from ifl.methods.ifl import IFL
 
 

@@ -26,10 +26,10 @@ from ifl.comm.codecs import Codec, Float32
 from ifl.comm.message import Message, encode
 from ifl.errors import ConfigError, MessageError
 from ifl.methods.ifl import IFL
-from ifl.runner import run
+from ifl.federation.runner import run
 from ifl.runs.checkpoint import TENSORS
 from ifl.runs.folder import Round, RunFolder
-from ifl.schedule import Schedule
+from ifl.federation.schedule import Schedule
 
 # --- kills
 

@@ -26,7 +26,7 @@ from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
-from ifl.federation import Federation, build
+from ifl.federation.build import Federation, build
 from ifl.methods.feddistill import FedDistill, FedDistillServer
 from ifl.methods.local import Local
 

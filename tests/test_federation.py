@@ -8,7 +8,7 @@ from torch import nn
 
 from ifl.client.client import Client
 from ifl.errors import ConfigError, DivergenceError
-from ifl.federation import Member
+from ifl.federation.build import Member
 from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL

@@ -25,7 +25,7 @@ from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
-from ifl.federation import Federation, build
+from ifl.federation.build import Federation, build
 from ifl.methods.fedgh import FedGH, FedGHServer
 
 WIDE_BASE = member("wide base", [12], [])  # SMALL's modular block behind another base block

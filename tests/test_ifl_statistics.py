@@ -16,7 +16,7 @@ from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
-from ifl.federation import Federation, build
+from ifl.federation.build import Federation, build
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.parts.replay import Align
 from ifl.seeding import rng

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
-from ifl.evaluate import Compositions
+from ifl.federation.evaluation import Compositions
 from ifl.methods.fl import FL
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local

@@ -28,7 +28,7 @@ from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
-from ifl.federation import Federation
+from ifl.federation.build import Federation
 from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL, FSLServer

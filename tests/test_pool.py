@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.errors import ConfigError, DivergenceError
-from ifl.federation import Federation
+from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
 from ifl.methods.parts.replay import Align, Replay
 from ifl.seeding import rng

@@ -6,12 +6,12 @@ import torch
 from conftest import SMALL, WIDE, Build, clients
 
 from ifl.errors import ConfigError, DivergenceError
-from ifl.federation import Federation
+from ifl.federation.build import Federation
 from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL
-from ifl.runner import run
+from ifl.federation.runner import run
 from ifl.runs.folder import RunFolder, read_about
-from ifl.schedule import Schedule
+from ifl.federation.schedule import Schedule
 
 
 def done(federation: Federation, path: Path, schedule: Schedule) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ifl.client.steps import PORTION, batched, frozen
 from ifl.methods.base import Blocks
-from ifl.runtime import Workers
+from ifl.federation.workers import Workers
 
 
 @dataclass(frozen=True)

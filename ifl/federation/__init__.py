@@ -1,0 +1,1 @@
+"""Builds the parties, conducts rounds, evaluates, and runs to the end."""
