@@ -4,7 +4,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ifl.labels import Described, labels
+from ifl.analysis.naming import Described, labels
 from ifl.runs.folder import Round
 from ifl.runs.identity import fingerprint, relevant
 

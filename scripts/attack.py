@@ -31,7 +31,7 @@ from joblib import Parallel, cpu_count, delayed
 from omegaconf.errors import OmegaConfBaseException
 from run import CONF
 
-from ifl.charts import png
+from ifl.analysis.charts import png
 from ifl.checks import positive
 from ifl.errors import IFLError
 

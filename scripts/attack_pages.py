@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ifl.tables import Cell, Table, over_seeds
+from ifl.analysis.tables import Cell, Table, over_seeds
 
 if TYPE_CHECKING:
     from attack_campaign import Pictures

@@ -33,9 +33,9 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import positive
-from ifl.federation.engine import Engine
 from ifl.errors import IFLError
 from ifl.federation.build import Federation
+from ifl.federation.engine import Engine
 
 CONF = Path(__file__).parent.parent / "conf"
 TAU, BATCH, ROUNDS = 10, 32, 10

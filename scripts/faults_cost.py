@@ -12,9 +12,9 @@ from hydra import compose, initialize_config_dir
 from run import CONF, assemble
 
 from ifl.federation import runner
+from ifl.federation.schedule import Schedule
 from ifl.runs import checkpoint
 from ifl.runs.folder import RunFolder
-from ifl.federation.schedule import Schedule
 
 BOUND = 0.02  # of a run's time
 

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from run import CONF, assemble
 
 from ifl.federation.runner import run
-from ifl.runs.folder import Round, RunFolder
 from ifl.federation.schedule import Schedule
+from ifl.runs.folder import Round, RunFolder
 
 TINY = ("clients=mlp_homogeneous", "clients.count=3", "clients.members.0.base.widths=[]")
 SMALL = ("fusion.dim=8", "clients.members.0.modular.widths=[]", "batch_size=4", "local.tau=1")

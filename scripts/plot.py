@@ -12,42 +12,42 @@ from pathlib import Path
 
 import pandas as pd
 
-from ifl import charts, gather, plots
+from ifl.analysis import charts, collect
+from ifl.analysis.report.archive import Kept, kept
+from ifl.analysis.report.page import claims, page
+from ifl.analysis.report.questions import header
+from ifl.analysis.report.sections import Section, save, save_tables, sections, stem
+from ifl.analysis.studies import STUDIES, draw, general
 from ifl.errors import IFLError
-from ifl.experiment import header
-from ifl.report_kept import Kept, kept
-from ifl.report_page import claims, page
-from ifl.sections import Section, save, save_tables, sections, stem
-from ifl.studies import STUDIES, draw
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return the results table for people."""
-    return plots.summarise(table).markdown()
+    return general.summarise(table).markdown()
 
 
-def write(runs: Sequence[gather.Run], out: Path) -> list[Path]:
+def write(runs: Sequence[collect.Run], out: Path) -> list[Path]:
     """Write the figures of each data set and the table of all; return the files."""
     out.mkdir(parents=True, exist_ok=True)
     files, tables = [], []
     for data in sorted({run.data for run in runs}):
-        groups = gather.group_runs([run for run in runs if run.data == data])
-        tables.append(plots.tabulate(groups))
+        groups = collect.group_runs([run for run in runs if run.data == data])
+        tables.append(general.tabulate(groups))
         for name, figure in draw(groups).items():
             for suffix, content in (("png", charts.png(figure)), ("pdf", charts.pdf(figure))):
                 files.append(out / f"{name}-{stem(data)}.{suffix}")
                 files[-1].write_bytes(content)
     table = pd.concat(tables)
     table.to_csv(out / "results.csv", index=False)
-    (out / "results.tex").write_text(plots.summarise(table).latex())
+    (out / "results.tex").write_text(general.summarise(table).latex())
     (out / "results.md").write_text(markdown(table))
     return [*files, *(out / f"results.{kind}" for kind in ("csv", "tex", "md"))]
 
 
 def write_studies(
-    runs: Sequence[gather.Run], root: Path, out: Path, report: bool
+    runs: Sequence[collect.Run], root: Path, out: Path, report: bool
 ) -> tuple[list[Section], str]:
     """Write every study's files, below OUT where there are several; return sections and tables."""
     from absent import absent  # with Hydra, which knows what a grid spans
@@ -97,9 +97,9 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
     Raises:
         IFLError: there is no finished run in it.
     """
-    runs, notes = gather.load(folder, by_study=True)
+    runs, notes = collect.load(folder, by_study=True)
     if not report and not {run.study for run in runs} & {*STUDIES}:
-        runs, notes = gather.load(folder)
+        runs, notes = collect.load(folder)
         files = write(runs, out or folder / "plots")
         return "\n".join([*map(str, files), "", files[-1].read_text()]), notes
     target = out or folder / ("report" if report else "plots")

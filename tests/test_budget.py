@@ -7,18 +7,18 @@ from conftest import Build, clients, composed, options, play
 from liars import Liar
 from run import assemble
 
-from ifl.federation.budget import check_budget, first_uplink
-from ifl.federation.engine import Engine
 from ifl.errors import ConfigError
+from ifl.federation.budget import check_budget, first_uplink
 from ifl.federation.build import Federation
+from ifl.federation.engine import Engine
+from ifl.federation.participation import Participation
+from ifl.federation.runner import run
+from ifl.federation.schedule import Schedule
 from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.federation.participation import Participation
-from ifl.federation.runner import run
 from ifl.runs.folder import RunFolder, read_about
-from ifl.federation.schedule import Schedule
 
 AWAY = "participation.fraction=0.5 participation.dropout=0.5"
 SIZED = "float32"  # a codec whose sizes hang on shapes alone

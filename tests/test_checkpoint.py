@@ -20,9 +20,11 @@ from run import assemble, main
 from torch import nn
 
 from ifl.client.state import learner_state, load_learner
-from ifl.federation.engine import Engine
 from ifl.errors import ConfigError
 from ifl.federation.build import Federation, Member
+from ifl.federation.engine import Engine
+from ifl.federation.runner import run
+from ifl.federation.schedule import Schedule
 from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
@@ -37,10 +39,8 @@ from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.methods.parts.replay import Align, Replay
 from ifl.report import Progress
-from ifl.federation.runner import run
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round, RunFolder, read_about
-from ifl.federation.schedule import Schedule
 
 TABLES = ("compositions.csv", "traffic.csv", "partition.csv")
 SEVEN = Schedule(rounds=7, eval_every=3, checkpoint_every=2)

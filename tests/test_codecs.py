@@ -15,10 +15,10 @@ from ifl.comm.codecs import BFloat16, Codec, Envelope, Float16
 from ifl.comm.message import Message, decode, encode, sizes
 from ifl.comm.schema import FUSION_BATCH
 from ifl.errors import ConfigError, MessageError
+from ifl.federation.participation import Participation
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.parts.averaging import state
-from ifl.federation.participation import Participation
 from ifl.seeding import rng
 
 TYPED = [*options("codec"), "int8 codec.rounding=stochastic", "int4 codec.rounding=stochastic"]

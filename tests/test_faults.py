@@ -25,11 +25,11 @@ from faults_soak import GROWTH, soak
 from ifl.comm.codecs import Codec, Float32
 from ifl.comm.message import Message, encode
 from ifl.errors import ConfigError, MessageError
-from ifl.methods.ifl import IFL
 from ifl.federation.runner import run
+from ifl.federation.schedule import Schedule
+from ifl.methods.ifl import IFL
 from ifl.runs.checkpoint import TENSORS
 from ifl.runs.folder import Round, RunFolder
-from ifl.federation.schedule import Schedule
 
 # --- kills
 

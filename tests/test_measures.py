@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from test_plots import write_run
 
-from ifl import measures
-from ifl.gather import Run, load
+from ifl.analysis import metrics
+from ifl.analysis.collect import Run, load
 
 MATRIX = {("0", "0"): 0.9, ("0", "1"): 0.7, ("1", "0"): 0.4, ("1", "1"): 0.8}
 
@@ -31,32 +31,32 @@ def run(tmp_path: Path, *overrides: str) -> Run:
 def test_accuracy_at_an_uplink_is_that_of_the_last_evaluation_before(
     tmp_path: Path, mb: float, expected: tuple[float | None, float | None, bool]
 ) -> None:
-    assert measures.accuracy_at(run(tmp_path), mb, "uplink_mb") == expected
+    assert metrics.accuracy_at(run(tmp_path), mb, "uplink_mb") == expected
 
 
 def test_accuracy_at_an_uplink_per_client_counts_a_quarter(tmp_path: Path) -> None:
-    assert measures.accuracy_at(run(tmp_path), 1, "uplink_mb_per_client") == (0.8, 1, False)
+    assert metrics.accuracy_at(run(tmp_path), 1, "uplink_mb_per_client") == (0.8, 1, False)
 
 
 def test_the_first_evaluation_that_reaches_an_accuracy_counts(tmp_path: Path) -> None:
     mine = run(tmp_path)
-    assert measures.first_reaching(mine, 0.7, "uplink_mb") == 4
-    assert measures.first_reaching(mine, 0.8, "round") == 4
-    assert measures.first_reaching(mine, 0.81, "uplink_mb") is None
+    assert metrics.first_reaching(mine, 0.7, "uplink_mb") == 4
+    assert metrics.first_reaching(mine, 0.8, "round") == 4
+    assert metrics.first_reaching(mine, 0.81, "uplink_mb") is None
 
 
 def test_a_row_of_the_matrix_has_own_cross_and_population_sd(tmp_path: Path) -> None:
-    rows = measures.by_base(run(tmp_path))
+    rows = metrics.by_base(run(tmp_path))
     assert rows["0"] == pytest.approx((0.8, 0.9, 0.7, 10))
     assert rows["1"] == pytest.approx((0.6, 0.8, 0.4, 20))
-    assert measures.worst(run(tmp_path)) == 0.4
+    assert metrics.worst(run(tmp_path)) == 0.4
 
 
 def test_families_are_those_of_the_clients_that_meet(tmp_path: Path) -> None:
     mine = run(tmp_path, "clients=shallow_and_deep")
     one, ten = "1 convolution", "10 convolutions"
-    assert measures.by_family(mine) == {(one, ten): 0.7, (ten, one): 0.4}
-    assert [measures.owner_name(mine, owner) for owner in ("2", "3", "server")] == [
+    assert metrics.by_family(mine) == {(one, ten): 0.7, (ten, one): 0.4}
+    assert [metrics.owner_name(mine, owner) for owner in ("2", "3", "server")] == [
         one,
         ten,
         "server",

@@ -32,9 +32,12 @@ from ifl.client.client import Client
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode
 from ifl.data.dataset import Shard
-from ifl.federation.engine import Outcome
 from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation.build import Federation
+from ifl.federation.engine import Outcome
+from ifl.federation.participation import Participation
+from ifl.federation.runner import run
+from ifl.federation.schedule import Schedule
 from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.cse_fsl import CSEFSL
@@ -49,10 +52,7 @@ from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.methods.parts.averaging import state
 from ifl.methods.parts.split_server import ModularBlocks
-from ifl.federation.participation import Participation
-from ifl.federation.runner import run
 from ifl.runs.folder import RunFolder, read_about
-from ifl.federation.schedule import Schedule
 
 HALF = Participation(0.5, 0.3)
 

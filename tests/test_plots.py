@@ -16,8 +16,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-from ifl.gather import Group, group_runs, load
-from ifl.plots import ROUNDS, UPLINK, draw_curves, draw_matrices, tabulate
+from ifl.analysis.charts import UPLINK, draw_matrices
+from ifl.analysis.collect import Group, group_runs, load
+from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
 from ifl.runs.folder import Round, RunFolder
 from ifl.runs.identity import fingerprint
 

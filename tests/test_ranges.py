@@ -20,14 +20,14 @@ from ifl.data.dataset import hold_out
 from ifl.data.partition import Classes, Dirichlet, Iid
 from ifl.errors import ConfigError
 from ifl.federation.build import build
+from ifl.federation.participation import Participation
+from ifl.federation.schedule import Schedule
 from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.federation.participation import Participation
-from ifl.federation.schedule import Schedule
 from ifl.settings import check_cores
 
 BOTH = Optimizers(MOMENTUM, MOMENTUM)

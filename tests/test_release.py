@@ -33,12 +33,12 @@ from ifl.client.privacy_accounting import epsilon
 from ifl.client.privatise import told
 from ifl.client.randomised_response import RandomisedResponse
 from ifl.comm.message import Message
-from ifl.federation.engine import Engine
 from ifl.errors import ConfigError
+from ifl.federation.engine import Engine
+from ifl.federation.participation import Participation
 from ifl.methods.ifl import IFL, IFLServer
 from ifl.methods.parts.replay import Align, Replay
 from ifl.methods.parts.row_selection import Upload
-from ifl.federation.participation import Participation
 from ifl.runs.identity import fingerprint
 from ifl.seeding import rng
 

@@ -8,10 +8,10 @@ from test_plots import command
 from test_report_page import read
 from test_studies import fill
 
-from ifl.gather import load
-from ifl.report_kept import kept
-from ifl.report_page import claims, page
-from ifl.sections import sections
+from ifl.analysis.collect import load
+from ifl.analysis.report.archive import kept
+from ifl.analysis.report.page import claims, page
+from ifl.analysis.report.sections import sections
 
 
 def test_what_is_kept_is_what_was_written(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import pytest
 from test_plots import command, write_run
 from test_studies import fill
 
-from ifl.gather import load
-from ifl.report_page import page
-from ifl.sections import sections
+from ifl.analysis.collect import load
+from ifl.analysis.report.page import page
+from ifl.analysis.report.sections import sections
 
 VOID = {"meta", "img", "source", "br"}
 

@@ -7,11 +7,11 @@ from conftest import SMALL, WIDE, Build, clients
 
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation.build import Federation
+from ifl.federation.runner import run
+from ifl.federation.schedule import Schedule
 from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL
-from ifl.federation.runner import run
 from ifl.runs.folder import RunFolder, read_about
-from ifl.federation.schedule import Schedule
 
 
 def done(federation: Federation, path: Path, schedule: Schedule) -> pd.DataFrame:

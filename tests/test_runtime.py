@@ -16,9 +16,9 @@ from ifl.client.client import Client
 from ifl.comm.codecs import Envelope, Stream
 from ifl.errors import ConfigError
 from ifl.federation.build import Federation, Member
+from ifl.federation.workers import Workers, available_device
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.federation.workers import Workers, available_device
 
 # Plain SGD: momentum would amplify the last digits within 200 steps.
 SLOW = [

@@ -14,12 +14,12 @@ from matplotlib.figure import Figure
 from test_plots import T2, command, write_run
 from test_run import command as run_py
 
+from ifl.analysis.collect import load
+from ifl.analysis.report.questions import header
+from ifl.analysis.report.sections import Section, sections
+from ifl.analysis.studies import STUDIES, ablation
+from ifl.analysis.tables import Table, Value
 from ifl.comm.channel import UPLINK as UP
-from ifl.experiment import header
-from ifl.gather import load
-from ifl.sections import Section, sections
-from ifl.studies import STUDIES, ablation
-from ifl.tables import Table, Value
 
 T1 = np.tan(0.475 * np.pi)  # 97.5 % quantile of Student's t with 1 degree of freedom
 EXPERIMENTS = [

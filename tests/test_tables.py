@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 import pytest
 
-from ifl.tables import Table, Value, over_seeds
+from ifl.analysis.tables import Table, Value, over_seeds
 
 T2 = 0.95 / np.sqrt(2 * 0.975 * 0.025)  # 97.5 % quantile of Student's t with 2 degrees of freedom
 TABLE = Table(

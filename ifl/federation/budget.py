@@ -7,8 +7,8 @@ import torch
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message, encode
 from ifl.comm.schema import Form
-from ifl.federation.engine import Engine
 from ifl.errors import ConfigError
+from ifl.federation.engine import Engine
 from ifl.federation.schedule import MB, Schedule
 
 PATIENCE = 1000  # rounds in which to look for the first to which somebody comes

@@ -15,12 +15,12 @@ from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Partition
-from ifl.federation.engine import Engine
 from ifl.errors import ConfigError
-from ifl.methods.base import Method
-from ifl.models import SplitModel, check_contract
+from ifl.federation.engine import Engine
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
+from ifl.methods.base import Method
+from ifl.models import SplitModel, check_contract
 from ifl.seeding import global_stream, numpy_rng
 
 

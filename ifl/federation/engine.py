@@ -12,12 +12,12 @@ from ifl.client.steps import anneal
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
 from ifl.errors import DivergenceError, MessageError
-from ifl.federation.evaluation import Compositions, compose
-from ifl.methods.base import Conversation, Method, Server
-from ifl.federation.participation import Participation
 from ifl.federation.admission import Reception
-from ifl.runs.checkpoint import State
+from ifl.federation.evaluation import Compositions, compose
+from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
+from ifl.methods.base import Conversation, Method, Server
+from ifl.runs.checkpoint import State
 from ifl.seeding import global_stream
 
 

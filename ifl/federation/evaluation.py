@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ifl.client.steps import PORTION, batched, frozen
-from ifl.methods.base import Blocks
 from ifl.federation.workers import Workers
+from ifl.methods.base import Blocks
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ifl.federation.budget import check_budget
 from ifl.client.privatise import told
 from ifl.comm.channel import DOWNLINK, MULTICAST, UPLINK
-from ifl.federation.engine import Engine, Outcome
 from ifl.errors import DivergenceError, MessageError
-from ifl.federation.evaluation import Compositions
+from ifl.federation.budget import check_budget
 from ifl.federation.build import Federation
+from ifl.federation.engine import Engine, Outcome
+from ifl.federation.evaluation import Compositions
+from ifl.federation.schedule import Schedule
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round, RunFolder
 from ifl.runs.provenance import now, provenance, times
-from ifl.federation.schedule import Schedule
 
 
 def run(

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ifl.charts import COLOURS, HATCHES, finish, panels
-from ifl.gather import MB, Group
-from ifl.measures import last
-from ifl.studies.study import Claim, Study, final, of_method
-from ifl.studies.uplink import label
-from ifl.tables import Cell, Table, Value, over_seeds
+from ifl.analysis.charts import COLOURS, HATCHES, finish, panels
+from ifl.analysis.collect import MB, Group
+from ifl.analysis.metrics import last
+from ifl.analysis.studies.accuracy_vs_uplink import label
+from ifl.analysis.studies.base import Claim, Study, final, of_method
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 NAMES = {"z": "fusion outputs z", "y": "labels", "params": "parameters", "grad": "gradients of z"}
 NAMES |= {"x": "images", "sd": "deviations of z"}

@@ -3,16 +3,17 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ifl.charts import narrow, pdf, png
-from ifl.experiment import Header
-from ifl.gather import Group, Run, group_runs
-from ifl.studies import METHODS, STUDIES, Claim, Study, draw, summarise, tabulate
-from ifl.tables import Table
+from ifl.analysis.charts import narrow, pdf, png
+from ifl.analysis.collect import Group, Run, group_runs
+from ifl.analysis.report.questions import Header
+from ifl.analysis.studies import METHODS, STUDIES, Claim, Study, draw
+from ifl.analysis.studies.general import general
+from ifl.analysis.tables import Table
 
 MEASURED = ["round", "uplink_mb", "downlink_mb", "accuracy_mean", "accuracy_local"]
 MEASURED += ["accuracy_cross", "accuracy_sd", "seconds"]
@@ -75,12 +76,6 @@ def section(study: str, runs: Sequence[Run], both: bool = False) -> Section:
         small = known.draw(groups) if both and known.folds else {}
     shown = known.draw(groups), known.tabulate(groups), known.claim(groups), known.remark(groups)
     return Section(study, groups[0].data, groups, *shown, small)
-
-
-def general(groups: Sequence[Group]) -> list[Table]:
-    """Return the table of any runs."""
-    caption = f"{groups[0].data}: results after the last round"
-    return [replace(summarise(tabulate(groups)), caption=caption)]
 
 
 def sections(runs: Sequence[Run], both: bool = False) -> list[Section]:

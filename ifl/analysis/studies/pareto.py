@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ifl import measures
-from ifl.charts import UPLINK, draw_line, finish, logarithmic, panels
-from ifl.gather import Group, Run
-from ifl.measures import Column
-from ifl.studies import uplink
-from ifl.studies.study import COUNT, ENDED, Claim, Study, accuracy_at, final, outcome
-from ifl.studies.uplink import PAPER_MB, TARGETS, mb_to, references, talking
-from ifl.tables import Cell, Table, Value, over_seeds
+from ifl.analysis import metrics
+from ifl.analysis.charts import UPLINK, draw_line, finish, logarithmic, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import Column
+from ifl.analysis.studies import accuracy_vs_uplink
+from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB, TARGETS, mb_to, references, talking
+from ifl.analysis.studies.base import COUNT, ENDED, Claim, Study, accuracy_at, final, outcome
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 PER_CLIENT: Column = "uplink_mb_per_client"
 BYTES: dict[Column, str] = {
@@ -28,7 +28,7 @@ PLAIN = {"fusion.dim": ("d", 432), "local.tau": ("tau", 10)}
 
 def label(run: Run) -> str:
     """Name the method, and what it has that others of its kind have not."""
-    words = [uplink.label(run)]
+    words = [accuracy_vs_uplink.label(run)]
     words += [
         c for key, common in COMMON.items() if (c := run.choices.get(key) or common) != common
     ]
@@ -138,7 +138,7 @@ def least(groups: Sequence[Group], target: float) -> tuple[Group, Value] | None:
     """
     found = []
     for group in under_the_rules(groups):
-        reached = group.each(measures.first_reaching, target / 100, PER_CLIENT)
+        reached = group.each(metrics.first_reaching, target / 100, PER_CLIENT)
         if None not in reached:
             found.append((group, over_seeds(reached, 3)))
     return min(found, key=lambda pair: pair[1].mean, default=None)

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from PIL import Image
 
-from ifl.gather import Group, Run, half_width
+from ifl.analysis.collect import Group, Run, half_width
 
 UPLINK = {"uplink_mb": "uplink, all clients (MB)", "uplink_mb_per_client": "uplink per client (MB)"}
 # Okabe & Ito 2008, safe for colour-blind readers; markers and dashes tell lines apart in grey.

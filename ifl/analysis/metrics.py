@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from ifl.gather import Run
+from ifl.analysis.collect import Run
 
 Column = Literal["uplink_mb", "uplink_mb_per_client", "total_mb_per_client"]
 SILENT = ("local", "centralized")  # sends nothing, or its raw data once

@@ -9,7 +9,7 @@ from math import isnan, nan
 
 import pandas as pd
 
-from ifl.gather import half_width
+from ifl.analysis.collect import half_width
 
 # What LaTeX reads as commands, and signs that its plain fonts lack.
 LATEX = {

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from ifl import measures
-from ifl.gather import Group, Run
-from ifl.tables import Cell, Table, Value, over_seeds
+from ifl.analysis import metrics
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 METHODS = {  # in the order of figures and tables
     "ifl": "IFL",
@@ -79,7 +79,7 @@ def optimizer_name(run: Run) -> str:
 def final(column: str) -> Callable[[Run], float]:
     """Return the measure of a column after the last round; accuracies in per cent."""
     scale = 100 if column.startswith("accuracy_") and column != "accuracy_sd" else 1
-    return lambda run: scale * measures.last(run, column)
+    return lambda run: scale * metrics.last(run, column)
 
 
 def outcome(groups: Sequence[Group], first: str = "setting", name: str = "results") -> Table:
@@ -94,7 +94,7 @@ def outcome(groups: Sequence[Group], first: str = "setting", name: str = "result
         for column in ("accuracy_mean", "accuracy_local", "accuracy_cross"):
             row.append(over_seeds(g.each(final(column))))
         row.append(over_seeds(g.each(final("accuracy_sd")), 2))
-        row.append(over_seeds(g.each(measures.worst), 1, 100))
+        row.append(over_seeds(g.each(metrics.worst), 1, 100))
         for column in ("uplink_mb_per_client", "uplink_mb", "downlink_mb"):
             row.append(Value(over_seeds(g.each(final(column))).mean, digits=2))
         rows.append([*row, over_seeds(g.each(final("seconds")), 0)])
@@ -108,17 +108,17 @@ def outcome(groups: Sequence[Group], first: str = "setting", name: str = "result
     return Table(name, caption, head, rows, notes)
 
 
-def accuracy_at(group: Group, mb: float, column: measures.Column) -> Value:
+def accuracy_at(group: Group, mb: float, column: metrics.Column) -> Value:
     """Return the accuracy (%) at this uplink over seeds, marked where a run ended before it."""
-    found = [measures.accuracy_at(run, mb, column) for run in group.runs]
+    found = [metrics.accuracy_at(run, mb, column) for run in group.runs]
     note = MARK if any(at.ended for at in found) else ""
     return over_seeds([at.accuracy for at in found], 1, 100, note)
 
 
 def difference(group: Group, other: Group) -> Value:
     """Return how far a group ends above another, in points over the seeds that both have."""
-    mine = {run.seed: measures.last(run, "accuracy_mean") for run in group.runs}
-    theirs = {run.seed: measures.last(run, "accuracy_mean") for run in other.runs}
+    mine = {run.seed: metrics.last(run, "accuracy_mean") for run in group.runs}
+    theirs = {run.seed: metrics.last(run, "accuracy_mean") for run in other.runs}
     return over_seeds([mine[s] - theirs[s] for s in sorted(mine.keys() & theirs.keys())], 1, 100)
 
 

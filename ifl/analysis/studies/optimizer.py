@@ -5,11 +5,20 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from ifl import measures
-from ifl.charts import UPLINK, along, draw_line, draw_points, finish, logarithmic, panels, wrapped
-from ifl.gather import Group, Run
-from ifl.studies import pareto
-from ifl.studies.study import (
+from ifl.analysis import metrics
+from ifl.analysis.charts import (
+    UPLINK,
+    along,
+    draw_line,
+    draw_points,
+    finish,
+    logarithmic,
+    panels,
+    wrapped,
+)
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.studies import pareto
+from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     ENDED,
     Claim,
@@ -18,8 +27,8 @@ from ifl.studies.study import (
     in_step,
     optimizer_name,
     outcome,
-)  # fmt: skip
-from ifl.tables import Cell, Table, over_seeds
+)
+from ifl.analysis.tables import Cell, Table, over_seeds
 
 MB, COLUMN = 8.5, "uplink_mb_per_client"
 PAPER = "sgd 0.01"
@@ -40,7 +49,7 @@ def by_method(groups: Sequence[Group]) -> dict[str, list[Group]]:
 
 def chosen_at(run: Run) -> float:
     """Return the accuracy (%) at 8.5 MB per client, or where there is none before, the first."""
-    at = measures.accuracy_at(run, MB, "uplink_mb_per_client").accuracy
+    at = metrics.accuracy_at(run, MB, "uplink_mb_per_client").accuracy
     return 100 * (float(run.rounds["accuracy_mean"].iloc[0]) if at is None else at)
 
 
@@ -108,7 +117,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     for method, own in by_method(groups).items():
         winner = best(own)
         for group in own:
-            found = [measures.accuracy_at(r, MB, "uplink_mb_per_client") for r in group.runs]
+            found = [metrics.accuracy_at(r, MB, "uplink_mb_per_client") for r in group.runs]
             row: list[Cell] = [method, optimizer_name(group.runs[0]), len(group.runs)]
             row.append(over_seeds([at.mb for at in found], 2))
             row.append(accuracy_at(group, MB, "uplink_mb_per_client"))

@@ -6,10 +6,10 @@ from math import nan
 import numpy as np
 from matplotlib.figure import Figure
 
-from ifl.charts import along, draw_points, finish, look, panels
-from ifl.gather import Group, Run
-from ifl.studies.study import Claim, Study, final, in_step, method_name, outcome
-from ifl.tables import Cell, Table, Value, over_seeds
+from ifl.analysis.charts import along, draw_points, finish, look, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.studies.base import Claim, Study, final, in_step, method_name, outcome
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 KEY = "clients.count"
 BYTES = {

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ifl.charts import along, draw_points, finish, panels
-from ifl.gather import Group, Run
-from ifl.studies.study import Claim, Study, final, in_step, method_name, of_method, outcome
-from ifl.tables import Table, over_seeds
+from ifl.analysis.charts import along, draw_points, finish, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.studies.base import Claim, Study, final, in_step, method_name, of_method, outcome
+from ifl.analysis.tables import Table, over_seeds
 
 TAU, ROWS = "local.tau", "method.upload.rows"
 WAYS = {"ifl": "IFL", "ifl_aligned": "IFL with replay, aligned"}

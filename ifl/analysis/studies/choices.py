@@ -5,11 +5,11 @@ from textwrap import fill
 
 from matplotlib.figure import Figure
 
-from ifl.charts import finish, look, panels
-from ifl.gather import Group
-from ifl.studies.optimizer import MB, best, by_method, chosen_at, claim, label, tabulate
-from ifl.studies.study import Study, optimizer_name
-from ifl.tables import Table, over_seeds
+from ifl.analysis.charts import finish, look, panels
+from ifl.analysis.collect import Group
+from ifl.analysis.studies.base import Study, optimizer_name
+from ifl.analysis.studies.optimizer import MB, best, by_method, chosen_at, claim, label, tabulate
+from ifl.analysis.tables import Table, over_seeds
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from html import unescape
 
-from ifl.studies import Claim
+from ifl.analysis.studies import Claim
 
 SECTION = re.compile(r'<section id="[^"]+">\n<h2>([^<]+)</h2>\n.*?</section>\n', re.DOTALL)
 HEADING = r'<tr><th colspan="4" scope="rowgroup">{}</th></tr>\n((?:<tr><td>.*</tr>\n)*)'

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ifl import measures
-from ifl.charts import draw_matrices
-from ifl.gather import Group, Run
-from ifl.measures import owner_name
-from ifl.studies.study import Claim, Study, final, method_name, of_method, outcome
-from ifl.tables import Cell, Table, over_seeds
+from ifl.analysis import metrics
+from ifl.analysis.charts import draw_matrices
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import owner_name
+from ifl.analysis.studies.base import Claim, Study, final, method_name, of_method, outcome
+from ifl.analysis.tables import Cell, Table, over_seeds
 
 PAPER_SD = 0.6  # percentage points
 DEPTHS = {
@@ -34,7 +34,7 @@ def blocks(groups: Sequence[Group]) -> Table:
     """Return what becomes of every base block behind all modular blocks."""
     rows: list[list[Cell]] = []
     for group in groups:
-        found = group.each(measures.by_base)
+        found = group.each(metrics.by_base)
         for base in found[0]:
             row: list[Cell] = [group.label, named(group.runs[0], base), len(found)]
             for part in ("mean", "local", "cross"):
@@ -51,7 +51,7 @@ def families(groups: Sequence[Group]) -> list[Table]:
     """Return the accuracy across clients by networks, where several clients share one."""
     rows: list[list[Cell]] = []
     for group in groups:
-        found = group.each(measures.by_family)
+        found = group.each(metrics.by_family)
         kinds = {base for base, _ in found[0]}
         if 1 < len(kinds) < group.setting("clients.count"):
             for base, modular in found[0]:
@@ -74,7 +74,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         sd = over_seeds(group.each(final("accuracy_sd")), 2)
         what = f"SD over modular blocks, {group.label} (points)"
         claims.append(Claim(what, "below 0.6", str(sd), sd.mean < PAPER_SD))
-        lead = over_seeds(group.each(measures.cross_minus_local), 1, 100)
+        lead = over_seeds(group.each(metrics.cross_minus_local), 1, 100)
         what = f"cross less local accuracy, {group.label} (points; comparable: above -1)"
         claims.append(Claim(what, "comparable or better", str(lead), lead.mean > -1))
     return claims

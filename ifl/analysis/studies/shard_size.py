@@ -5,12 +5,20 @@ from math import isnan
 
 from matplotlib.figure import Figure
 
-from ifl.charts import along, draw_points, finish, look, panels
-from ifl.gather import Group, Run
-from ifl.measures import images
-from ifl.studies.study import Claim, Study, difference, final, method_name, of_method, outcome
-from ifl.studies.uplink import PAPER_FSL, PAPER_IFL
-from ifl.tables import Cell, Table, Value, over_seeds
+from ifl.analysis.charts import along, draw_points, finish, look, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import images
+from ifl.analysis.studies.accuracy_vs_uplink import PAPER_FSL, PAPER_IFL
+from ifl.analysis.studies.base import (
+    Claim,
+    Study,
+    difference,
+    final,
+    method_name,
+    of_method,
+    outcome,
+)
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 PAPER_IMAGES = 15_000  # KMNIST's 60,000 training images among four clients
 

@@ -13,10 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ifl import measures
-from ifl.charts import along, draw_points, finish, look, panels
-from ifl.gather import Group, Run
-from ifl.studies.study import (
+from ifl.analysis import metrics
+from ifl.analysis.charts import along, draw_points, finish, look, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     Claim,
     Study,
@@ -25,8 +25,8 @@ from ifl.studies.study import (
     method_name,
     of_method,
     outcome,
-)  # fmt: skip
-from ifl.tables import Cell, Table, Value, over_seeds
+)
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 KEY, TARGETS = "local.tau", (70, 80, 85, 90)  # per cent
 SPEEDS = np.logspace(-1, 4, 200)  # Mbit/s
@@ -54,7 +54,7 @@ def cost(group: Group, target: float) -> Cost | None:
     costs = []
     for run in group.runs:
         seconds, up, down = (
-            measures.first_reaching(run, target / 100, column)
+            metrics.first_reaching(run, target / 100, column)
             for column in ("seconds", "uplink_mb", "downlink_mb")
         )
         if seconds is None or up is None or down is None:
@@ -190,7 +190,7 @@ def to_targets(groups: Sequence[Group]) -> Table:
     for group in groups:
         reached = [
             over_seeds(
-                group.each(measures.first_reaching, t / 100, "uplink_mb_per_client"),
+                group.each(metrics.first_reaching, t / 100, "uplink_mb_per_client"),
                 2,
                 none="not reached",
             )

@@ -1,23 +1,22 @@
-"""Figures and the table of any runs, whatever tells them apart."""
+"""Draws and tabulates any runs, whatever tells them apart."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from textwrap import fill
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ifl.charts import UPLINK, draw_line, draw_matrices, finish, logarithmic, look, panels
-from ifl.gather import Group, half_width
-from ifl.tables import Cell, Table, Value
+from ifl.analysis.charts import UPLINK, draw_line, draw_matrices, finish, logarithmic, look, panels
+from ifl.analysis.collect import Group, half_width
+from ifl.analysis.tables import Cell, Table, Value
 
 ACCURACIES = ("accuracy_mean", "accuracy_local", "accuracy_cross")
 ROUNDS = {"round": "round"}  # column: label of its axis
 HEAD = ["group", "data", "seeds", "mean %", "local %", "cross %", "SD (points)", "MB up total"]
 HEAD += ["MB up per client", "MB down total", "rounds", "seconds"]
 FOOT = "± is half the 95 % Student t interval of a mean over seeds; MB is 10^6 bytes."
-
-__all__ = ["ROUNDS", "UPLINK", "draw_curves", "draw_matrices", "summarise", "tabulate"]
 
 
 def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
@@ -64,3 +63,20 @@ def summarise(table: pd.DataFrame) -> Table:
         cells += [Value(row[n], digits=2) for n in ("sd_points", *UPLINK, "downlink_mb")]
         rows.append([*cells, Value(row["rounds"], digits=0), Value(row["seconds"])])
     return Table("results", "Results after the last round", HEAD, rows, FOOT)
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw any runs."""
+    figures = {
+        "accuracy-uplink": draw_curves(groups, UPLINK),
+        "accuracy-rounds": draw_curves(groups, ROUNDS),
+    }
+    if matrices := draw_matrices(groups):
+        figures["compositions"] = matrices
+    return figures
+
+
+def general(groups: Sequence[Group]) -> list[Table]:
+    """Return the table of any runs."""
+    caption = f"{groups[0].data}: results after the last round"
+    return [replace(summarise(tabulate(groups)), caption=caption)]

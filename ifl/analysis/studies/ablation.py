@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
-from ifl.charts import look, panels
-from ifl.gather import Group, Run
-from ifl.measures import last
-from ifl.studies.study import Claim, Study, difference, final
-from ifl.tables import Cell, Table, Value, over_seeds
+from ifl.analysis.charts import look, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import last
+from ifl.analysis.studies.base import Claim, Study, difference, final
+from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 UP = "uplink_mb_per_client"
 NONE, ALL = "the paper's IFL", "all ingredients"

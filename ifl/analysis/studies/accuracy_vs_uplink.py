@@ -5,11 +5,11 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ifl import measures
-from ifl.charts import UPLINK, draw_line, finish, logarithmic, look, panels
-from ifl.gather import Group, Run
-from ifl.measures import SILENT, Column
-from ifl.studies.study import (
+from ifl.analysis import metrics
+from ifl.analysis.charts import UPLINK, draw_line, finish, logarithmic, look, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import SILENT, Column
+from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     ENDED,
     Claim,
@@ -19,8 +19,8 @@ from ifl.studies.study import (
     method_name,
     of_method,
     outcome,
-)  # fmt: skip
-from ifl.tables import Cell, Table, over_seeds
+)
+from ifl.analysis.tables import Cell, Table, over_seeds
 
 PAPER_MB, PAPER_IFL, PAPER_FSL = 8.5, 90, 64  # of uplink; per cent
 SIZES = (1, 2, 4, PAPER_MB, 20)  # MB
@@ -105,7 +105,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
 
 def mb_to(group: Group, target: float, column: Column) -> Cell:
     """Return the uplink (MB) of the first evaluation that reaches an accuracy (%)."""
-    reached = group.each(measures.first_reaching, target / 100, column)
+    reached = group.each(metrics.first_reaching, target / 100, column)
     return over_seeds(reached, 2, none="not reached")
 
 
@@ -113,9 +113,9 @@ def gaps(groups: Sequence[Group], mb: float, column: Column) -> dict[str, list[f
     """Return IFL's lead at this uplink over every other, by label: a fraction per common seed."""
     found: dict[str, list[float]] = {}
     for ifl in of_method(groups, "ifl")[:1]:
-        mine = {run.seed: measures.accuracy_at(run, mb, column).accuracy for run in ifl.runs}
+        mine = {run.seed: metrics.accuracy_at(run, mb, column).accuracy for run in ifl.runs}
         for group in talking(groups):
-            theirs = {r.seed: measures.accuracy_at(r, mb, column).accuracy for r in group.runs}
+            theirs = {r.seed: metrics.accuracy_at(r, mb, column).accuracy for r in group.runs}
             pairs = [(mine[s], theirs[s]) for s in mine.keys() & theirs.keys()]
             lead = [a - b for a, b in pairs if a is not None and b is not None]
             if group is not ifl and lead:

@@ -6,11 +6,11 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from ifl.charts import webp
-from ifl.report_kept import Kept
-from ifl.sections import Section, stem
-from ifl.studies import Table
-from ifl.studies.study import COUNT, ENDED
+from ifl.analysis.charts import webp
+from ifl.analysis.report.archive import Kept
+from ifl.analysis.report.sections import Section, stem
+from ifl.analysis.studies import Table
+from ifl.analysis.studies.base import COUNT, ENDED
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1b1b; --paper: #fff; --quiet: #5a5a5a;

@@ -12,8 +12,8 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t
 
+from ifl.analysis.naming import labels
 from ifl.errors import IFLError
-from ifl.labels import labels
 from ifl.runs.folder import SCHEMA_VERSION, TABLES, read_about
 from ifl.runs.identity import fingerprint, relevant
 

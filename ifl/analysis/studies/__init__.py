@@ -1,0 +1,32 @@
+"""The studies of the paper and of its open questions: how each is drawn and what it claims."""
+
+from ifl.analysis.studies import (
+    ablation,
+    accuracy_vs_uplink,
+    alpha,
+    choices,
+    clients,
+    communication,
+    composition,
+    fusion_dim,
+    optimizer,
+    pareto,
+    shard_size,
+    tau,
+    upload_rows,
+)
+from ifl.analysis.studies.base import METHODS, Claim, Study
+from ifl.analysis.studies.general import draw, summarise, tabulate
+from ifl.analysis.tables import Table
+
+MODULES = [accuracy_vs_uplink, composition, communication, clients, fusion_dim, alpha, tau]
+MODULES += [optimizer, shard_size, upload_rows, pareto, ablation, choices]
+_KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
+_ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
+_ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]
+_ORDER += ["open/diversity", "open/depth", "open/optimizer", "open/shard_size"]
+_ORDER += ["open/upload_rows", "beyond/pareto", "beyond/ablation", "beyond/choices"]
+STUDIES = {name: _KNOWN[name] for name in _ORDER}
+
+
+__all__ = ["METHODS", "STUDIES", "Claim", "Study", "Table", "draw", "summarise", "tabulate"]

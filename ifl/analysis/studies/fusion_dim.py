@@ -1,0 +1,76 @@
+"""open/fusion_dim: accuracy against the fusion dimension d."""
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from ifl.analysis import metrics
+from ifl.analysis.charts import UPLINK, along, draw_line, draw_points, finish, logarithmic, panels
+from ifl.analysis.collect import Group, Run
+from ifl.analysis.studies.base import (  # fmt: skip
+    COUNT,
+    ENDED,
+    Claim,
+    Study,
+    accuracy_at,
+    final,
+    in_step,
+    method_name,
+    outcome,
+)
+from ifl.analysis.studies.clients import PARTS
+from ifl.analysis.tables import Cell, Table, over_seeds
+
+DIM = "fusion.dim"
+PER_CLIENT: metrics.Column = "uplink_mb_per_client"
+
+
+def label(run: Run) -> str:
+    """Name the fusion dimension."""
+    name = f"d = {run.config[DIM]}"
+    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+
+
+def draw(groups: Sequence[Group]) -> dict[str, Figure]:
+    """Draw the last accuracy against d, and accuracy against uplink for each d."""
+    dims, chosen = in_step(groups, DIM)
+    figure, (left, right) = panels(2, 4.6, sharey=True)
+    for n, (column, name) in enumerate(PARTS.items()):
+        draw_points(left, dims, chosen, final(column), n, name)
+    left.set(xlabel="fusion dimension d, after the last round")
+    left.set(ylabel="test accuracy (%)", ylim=(0, 100))
+    along(left, dims, [f"{dim:g}" for dim in dims])
+    left.legend(fontsize="small")
+    for n, group in enumerate(chosen):
+        draw_line(right, group, PER_CLIENT, n, group.label)
+    logarithmic(right)
+    right.set_xlabel(UPLINK[PER_CLIENT])
+    title = f"{groups[0].data}: accuracy against the fusion dimension"
+    return {"fusion-dim": finish(figure, right, title, place="inside")}
+
+
+def tabulate(groups: Sequence[Group]) -> list[Table]:
+    """Return accuracies at equal uplinks, and what all came to."""
+    chosen, sizes = in_step(groups, DIM)[1], (1, 2, 4, 8.5)
+    rows: list[list[Cell]] = [
+        [g.label, *(accuracy_at(g, mb, PER_CLIENT) for mb in sizes)] for g in chosen
+    ]
+    caption = f"{groups[0].data}: accuracy (%) at equal uplink per client"
+    head = ["setting", *(f"at {mb} MB (%)" for mb in sizes)]
+    notes = f'"-": the first evaluation comes later. {ENDED} {COUNT}'
+    return [Table("accuracy-at-uplink", caption, head, rows, notes), outcome(chosen)]
+
+
+def claim(groups: Sequence[Group]) -> list[Claim]:
+    """Give the accuracy of every d after as many rounds, and at as many bytes."""
+    chosen = in_step(groups, DIM)[1]
+    claims = []
+    for group in chosen:
+        ended = over_seeds(group.each(final("accuracy_mean")))
+        equal = accuracy_at(group, 4, PER_CLIENT)
+        what = f"accuracy, {group.label}: at the end; at 4 MB per client (%)"
+        claims.append(Claim(what, "open", f"{ended}; {equal}"))
+    return claims
+
+
+STUDIES = [Study("open/fusion_dim", label, draw, tabulate, claim)]
