@@ -29,10 +29,10 @@ from attack_pages import figure, tables
 from hydra.errors import CompactHydraException
 from joblib import Parallel, cpu_count, delayed
 from omegaconf.errors import OmegaConfBaseException
-from run import CONF
 
 from ifl.analysis.charts import png
 from ifl.checks import positive
+from ifl.cli.config import CONF
 from ifl.errors import IFLError
 
 OWN = {"data": "--data", "rounds": "--rounds", "seed": "--seeds"}
@@ -104,7 +104,7 @@ def main() -> int:
     try:
         print(write(options), end="")
     except (CompactHydraException, OmegaConfBaseException, IFLError, OSError) as error:
-        from explanations import explained
+        from ifl.cli.explain import explained
 
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
         return 1

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
-from run import CONF, assemble, make
 from torch import Tensor, nn
 
+from ifl.cli.build import assemble, make
+from ifl.cli.config import CONF
 from ifl.client.client import Client
 from ifl.client.privacy import ClippedNoise
 from ifl.client.steps import frozen

@@ -28,11 +28,11 @@ from typing import Any
 import torch
 from bench_peers import peers
 from hydra import compose, initialize_config_dir
-from run import assemble
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import positive
+from ifl.cli.build import assemble
 from ifl.errors import IFLError
 from ifl.federation.build import Federation
 from ifl.federation.engine import Engine

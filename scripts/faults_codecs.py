@@ -1,8 +1,9 @@
 """Every codec that has a yaml, by name."""
 
 from hydra import compose, initialize_config_dir
-from run import CONF, make
 
+from ifl.cli.build import make
+from ifl.cli.config import CONF
 from ifl.comm.codecs import Codec
 
 

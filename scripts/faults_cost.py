@@ -9,8 +9,9 @@ from typing import Any
 from unittest.mock import patch
 
 from hydra import compose, initialize_config_dir
-from run import CONF, assemble
 
+from ifl.cli.build import assemble
+from ifl.cli.config import CONF
 from ifl.federation import runner
 from ifl.federation.schedule import Schedule
 from ifl.runs import checkpoint

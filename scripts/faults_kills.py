@@ -24,9 +24,10 @@ import sklearn.datasets  # noqa: F401
 import torch._dynamo  # noqa: F401
 import torchvision  # noqa: F401
 from faults_files import Difference, differences
-from run import CONF, main
 
 import ifl.federation.runner  # noqa: F401
+from ifl.cli.config import CONF
+from ifl.cli.run import main
 from ifl.runs.checkpoint import FOLDER, newest
 
 SCRIPT = Path(__file__).with_name("run.py")

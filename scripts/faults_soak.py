@@ -7,8 +7,9 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from run import CONF, assemble
 
+from ifl.cli.build import assemble
+from ifl.cli.config import CONF
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
 from ifl.runs.folder import Round, RunFolder

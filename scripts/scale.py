@@ -19,9 +19,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from run import CONF
 
 from ifl.checks import positive
+from ifl.cli.config import CONF
 from ifl.errors import IFLError
 
 COLUMNS = {"seconds": "seconds per round", "peak_mb": "peak memory (MB)"}
@@ -30,7 +30,8 @@ COLUMNS = {"seconds": "seconds per round", "peak_mb": "peak memory (MB)"}
 def one(data: str, clients: int) -> dict[str, float]:
     """Measure N clients in this process."""
     from hydra import compose, initialize_config_dir
-    from run import assemble
+
+    from ifl.cli.build import assemble
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         overrides = [f"data={data}", f"clients.count={clients}", "batch_size=16"]

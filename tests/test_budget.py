@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import Build, clients, composed, options, play
 from liars import Liar
-from run import assemble
 
+from ifl.cli.build import assemble
 from ifl.errors import ConfigError
 from ifl.federation.budget import check_budget, first_uplink
 from ifl.federation.build import Federation

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import composed, equal, parameters
-from run import assemble
 
+from ifl.cli.build import assemble
 from ifl.comm.channel import MULTICAST, Channel
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode, sizes

@@ -16,9 +16,11 @@ import pytest
 import torch
 from conftest import CONF, SMALL, Build, composed, equal, options
 from liars import Liar
-from run import assemble, main
 from torch import nn
 
+from ifl.cli.build import assemble
+from ifl.cli.console import Progress
+from ifl.cli.run import main
 from ifl.client.state import learner_state, load_learner
 from ifl.errors import ConfigError
 from ifl.federation.build import Federation, Member
@@ -38,7 +40,6 @@ from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.methods.parts.replay import Align, Replay
-from ifl.report import Progress
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round, RunFolder, read_about
 

@@ -8,8 +8,8 @@ import torch
 from conftest import CLASSES, DIM, SMALL, WIDE, Build, clients, composed, equal, options, play
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run import make
 
+from ifl.cli.build import make
 from ifl.client.client import Client
 from ifl.comm.codecs import BFloat16, Codec, Envelope, Float16
 from ifl.comm.message import Message, decode, encode, sizes

@@ -13,8 +13,8 @@ import pytest
 import torch
 import torchvision.datasets
 from conftest import composed
-from run import make
 
+from ifl.cli.build import make
 from ifl.data.dataset import Dataset, Shard, stratified_split
 from ifl.data.sources import digits, from_torchvision, kmnist10k
 from ifl.errors import DataError

@@ -17,9 +17,9 @@ from conftest import (
     parameters,
     play,
 )
-from run import assemble
 from torch.nn.functional import cross_entropy
 
+from ifl.cli.build import assemble
 from ifl.client.client import Client
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32

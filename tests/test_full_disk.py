@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_checkpoint import TYPED, assert_equal_files, here
 
-from ifl.report import Progress
+from ifl.cli.console import Progress
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round
 

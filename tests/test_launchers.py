@@ -11,8 +11,9 @@ from conftest import CONF
 from hydra import compose, initialize_config_dir
 from joblib import cpu_count
 from omegaconf import OmegaConf
-from run import runs_at_once
 from test_run import ROOT, command
+
+from ifl.cli.config import runs_at_once
 
 TINY = ["clients=mlp_homogeneous", "rounds=1", "local.tau=1"]
 GRID = ["seed=0,1", "batch_size=16,32", *TINY]

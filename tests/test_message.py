@@ -6,8 +6,8 @@ import torch
 from conftest import composed, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run import make
 
+from ifl.cli.build import make
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, decode, encode, label_type, sizes

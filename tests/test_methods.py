@@ -21,9 +21,9 @@ from conftest import (
     parameters,
     play,
 )
-from run import assemble
 from torch.nn.functional import cross_entropy
 
+from ifl.cli.build import assemble
 from ifl.client.client import Client
 from ifl.comm.message import Message
 from ifl.data.dataset import Shard

@@ -24,10 +24,10 @@ from conftest import (
     play,
 )
 from liars import Liar
-from run import assemble
 from torch import nn
 from torch.nn.functional import cross_entropy
 
+from ifl.cli.build import assemble
 from ifl.client.client import Client
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode

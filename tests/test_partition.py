@@ -3,8 +3,8 @@ import pytest
 from conftest import composed, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from run import make
 
+from ifl.cli.build import make
 from ifl.data.partition import Classes, Dirichlet, Iid, Partition
 from ifl.errors import ConfigError
 

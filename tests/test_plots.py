@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import plot
 import pytest
-from conftest import CONF, composed
+from conftest import composed
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
@@ -19,6 +18,7 @@ from omegaconf import OmegaConf
 from ifl.analysis.charts import UPLINK, draw_matrices
 from ifl.analysis.collect import Group, group_runs, load
 from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
+from ifl.cli import plot
 from ifl.runs.folder import Round, RunFolder
 from ifl.runs.identity import fingerprint
 
@@ -443,8 +443,6 @@ def test_an_unwritable_folder_is_one_sentence(
 
 
 def test_plots_load_no_training_code() -> None:
-    code = "import sys, plot; print({'torch', 'hydra', 'matplotlib.pyplot'} & {*sys.modules})"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=CONF.parent / "scripts", capture_output=True, text=True
-    )
+    code = "import sys, ifl.cli.plot; print({'torch', 'matplotlib.pyplot'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "set()\n", done.stderr

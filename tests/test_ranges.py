@@ -12,6 +12,7 @@ from conftest import CLASSES, DIM, MOMENTUM, SMALL, TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ifl.cli.config import check_cores
 from ifl.client.privacy import ClippedNoise, Privacy
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
@@ -28,7 +29,6 @@ from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.settings import check_cores
 
 BOTH = Optimizers(MOMENTUM, MOMENTUM)
 TRAINED = len(TINY.train)  # 240, four classes of about 60

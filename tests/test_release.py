@@ -25,9 +25,9 @@ from conftest import (
 )
 from hydra.utils import get_class
 from omegaconf import OmegaConf
-from run import main
 from torch import Tensor
 
+from ifl.cli.run import main
 from ifl.client.privacy import ClippedNoise, Privacy
 from ifl.client.privacy_accounting import epsilon
 from ifl.client.privatise import told

@@ -2,7 +2,7 @@ import io
 
 import numpy as np
 
-from ifl.report import GridProgress, Progress, class_table, summary
+from ifl.cli.console import GridProgress, Progress, class_table, summary
 from ifl.runs.folder import Round
 
 TESTED = Round(10, 5_000_000, 20_000_000, 0.7, 0.8, 0.6, 1.5, 0.4, 4, 0, 20.0)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from bench import Floor, FloorFL, FloorIFL, federation
 from conftest import SMALL, TINY, WIDE, Build, clients, composed, equal, options, parameters, play
-from run import assemble
 from torch import Tensor, nn
 
+from ifl.cli.build import assemble
 from ifl.client.client import Client
 from ifl.comm.codecs import Envelope, Stream
 from ifl.errors import ConfigError

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absent import absent, wanted
 from conftest import CONF, options
 from matplotlib.figure import Figure
 from test_plots import T2, command, write_run
@@ -19,6 +18,7 @@ from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, sections
 from ifl.analysis.studies import STUDIES, ablation
 from ifl.analysis.tables import Table, Value
+from ifl.cli.missing import absent, wanted
 from ifl.comm.channel import UPLINK as UP
 
 T1 = np.tan(0.475 * np.pi)  # 97.5 % quantile of Student's t with 1 degree of freedom

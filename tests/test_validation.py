@@ -6,9 +6,9 @@ import pytest
 import torch
 from conftest import TINY, composed
 from omegaconf import OmegaConf
-from run import assemble
 from test_run import QUICK, command, only_run
 
+from ifl.cli.build import assemble
 from ifl.data.dataset import Shard, hold_out
 from ifl.errors import ConfigError
 from ifl.runs.identity import fingerprint

@@ -10,11 +10,11 @@ from pathlib import Path
 import attack
 import bench
 import faults
-import plot
 import pytest
-import run
 import scale
 from conftest import CONF
+
+from ifl.cli import plot, run
 
 RUN = {
     # typos in groups, options and keys

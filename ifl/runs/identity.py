@@ -14,6 +14,12 @@ from ifl.runs.folder import read_about
 
 # What cannot change a result: it names places, resources and safeguards.
 NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
+# Choices of groups that cannot change a result, by how their names begin.
+NEUTRAL_CHOICES = ("launcher", "hydra/")
+# Overrides that a recipe leaves out, by how they begin.
+NEUTRAL_OVERRIDES = ("launcher=", "runtime.")
+# What tells no run of a study from another: none of its identity, or told by its folder and data.
+NOT_SETTINGS = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
 # Where a class that a configuration names has moved to. A fingerprint takes the address that it
 # had first, so that a run keeps its folder; what is made from an old address is the class of now.
 MOVED: Mapping[str, str] = {
@@ -101,7 +107,7 @@ def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
         name: of the primary configuration.
         folders: where configurations are looked for.
     """
-    kept = [o for o in overrides if not o.lstrip("+~").startswith(("launcher=", "runtime."))]
+    kept = [o for o in overrides if not o.lstrip("+~").startswith(NEUTRAL_OVERRIDES)]
     digest = hashlib.sha256(json.dumps([name, kept]).encode())
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.yaml")):

@@ -1,8 +1,9 @@
 """Conducts a sweep from the process that started it.
 
 Hydra's own sweeper, which besides joins several grids, leaves out what is finished, shows the
-progress and says in a sentence what a launcher could not do. Hydra takes plugins from packages
-of this name.
+progress and says in a sentence what a launcher could not do. Only ``hydra_plugins/ifl_grid.py``
+imports this module: Hydra loads its own sweeper anew when it looks for plugins, and a class made
+of the one before no longer fits.
 """
 
 import os
@@ -17,13 +18,13 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
-from spans import spanned
 
+from ifl.cli.config import check_place
+from ifl.cli.console import GridProgress
+from ifl.cli.grid import spanned
 from ifl.errors import ConfigError, LauncherError
-from ifl.report import GridProgress
 from ifl.runs.identity import finished, recipe
 from ifl.runs.journal import JOURNAL, Journal
-from ifl.settings import check_place
 
 POLL_SECONDS = 0.5
 

@@ -1,4 +1,4 @@
-"""What combinations an experiment's grids and a command line span."""
+"""Lists the jobs that the grids of an experiment and a command line span."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
-from spans import spanned
 
+from ifl.cli.grid import spanned
 from ifl.errors import IFLError
 from ifl.runs.folder import read_about
-from ifl.runs.identity import NEUTRAL, flatten
+from ifl.runs.identity import NOT_SETTINGS, flatten
 
-# No part of a run's identity, or told by the folder that is looked at.
-ASIDE = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
+ASIDE = tuple(f"{key}." for key in NOT_SETTINGS)
 
 
 def absent(folder: Path, conf: Path, study: str, data: str) -> list[str]:
@@ -61,7 +60,11 @@ def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
             raise IFLError(f"{path}: its grid cannot be read ({error})") from error
         for overrides in spans:
             pairs = (override.lstrip("+~").split("=", 1) for override in overrides)
-            job = {k: v for k, v in pairs if not f"{k}.".startswith(tuple(f"{a}." for a in ASIDE))}
+            job = {
+                k: v
+                for k, v in pairs
+                if not f"{k}.".startswith(tuple(f"{a}." for a in NOT_SETTINGS))
+            }
             jobs.setdefault(repr(sorted(job.items())), job)
     return list(jobs.values())
 

@@ -1,0 +1,1 @@
+"""The command line: the only package, with trials, that knows Hydra."""

@@ -1,0 +1,125 @@
+"""The configuration: where it is, what its keys are, what a run is called.
+
+Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once.
+"""
+
+from collections.abc import Mapping, Set
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ifl.checks import check_flag, check_text, check_whole, typed
+from ifl.errors import ConfigError
+from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, recipe
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# Installed, the configuration lies in the package; in a checkout, beside it.
+CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}}  # no _target_
+
+
+def run_name(*, _root_: DictConfig) -> str:
+    """Return the folder name of a configuration: readable choices, then what tells it apart."""
+    config = plain(_root_)
+    check_keys(config, known_keys())
+    check_place(config)
+    choices = OmegaConf.to_container(_root_.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    readable = "-".join(str(choices[group]) for group in ("data", "clients", "method"))
+    return f"{readable}-seed{config['seed']}-{fingerprint(config)}"
+
+
+def known_keys() -> dict[str, set[str]]:
+    """Return the keys of the configuration by section, the empty name for the whole."""
+    base = OmegaConf.load(CONF / "config.yaml")
+    assert isinstance(base, DictConfig)
+    groups = {str(k) for entry in base.defaults if isinstance(entry, DictConfig) for k in entry}
+    own = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
+    sections = {k: {*map(str, v)} for k, v in own.items() if isinstance(v, DictConfig)}
+    built = {g for g in groups if " " not in g} - {"launcher", "experiment"}  # these leave no key
+    return {"": {*own, *built}, **sections, **GROUPS}
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Return the job's part of a configuration with every interpolation resolved."""
+    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def choices() -> dict[str, str]:
+    """Return the option of every group that can change a result."""
+    chosen = OmegaConf.to_container(HydraConfig.get().runtime.choices)
+    assert isinstance(chosen, dict)
+    return {str(k): str(v) for k, v in chosen.items() if not str(k).startswith(NEUTRAL_CHOICES)}
+
+
+def recipe_of_job() -> str:
+    """Return the recipe of the job that Hydra runs now."""
+    hydra_config = HydraConfig.get()
+    sources = [s.path for s in hydra_config.runtime.config_sources if s.schema == "file"]
+    return recipe(hydra_config.overrides.task, str(hydra_config.job.config_name), sources)
+
+
+def cores_of_run(workers: int | None, threads: int) -> int:
+    """Return how many cores a run keeps busy; no number of workers is one per core."""
+    from joblib import cpu_count
+
+    check_cores(workers, threads)
+    cores: int = cpu_count()
+    return (workers or cores) * threads
+
+
+def runs_at_once(workers: int | None, threads: int) -> int:
+    """Return how many such runs this machine has cores for, at least one."""
+    return max(1, cores_of_run(None, 1) // cores_of_run(workers, threads))
+
+
+def check_keys(config: Mapping[str, Any], known: Mapping[str, Set[str]]) -> None:
+    """Refuse keys that nothing reads, and the lack of one.
+
+    Args:
+        known: the keys of each section, and of the whole under the empty name.
+
+    Raises:
+        ConfigError: names the first such key.
+    """
+    for section, keys in known.items():
+        found = config[section] if section else config
+        if not isinstance(found, Mapping):
+            raise ConfigError(
+                f"{section} must have the settings {', '.join(sorted(keys))}, got "
+                f"{typed(found)}; set these, not {section} itself"
+            )
+        for key in sorted(keys ^ set(found)):
+            name = f"{section}.{key}" if section else key
+            wrong = "is needed by every run" if key in keys else "is a key that nothing reads"
+            raise ConfigError(f"{name} {wrong}; --cfg job shows the configuration as it should be")
+
+
+def check_place(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless runs can be kept in outputs and study."""
+    check_text("outputs", config["outputs"])
+    study = config["study"]
+    check_text("study", str(study) if isinstance(study, int) else study)
+
+
+def check_runtime(config: Mapping[str, Any]) -> None:
+    """Raise ConfigError unless the settings hold that tell how a run is started."""
+    check_flag("fresh", config["fresh"])
+    check_flag("runtime.quiet", config["runtime"]["quiet"])
+    check_cores(config["runtime"]["workers"], config["runtime"]["threads"])
+
+
+def check_cores(workers: object, threads: object) -> None:
+    """Raise ConfigError unless these are numbers of workers and of their threads."""
+    if workers is not None:
+        check_whole("runtime.workers", workers, 1)
+    check_whole("runtime.threads", threads, 1)
+
+
+for resolver in (run_name, cores_of_run, runs_at_once):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver)

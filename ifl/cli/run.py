@@ -1,0 +1,157 @@
+"""Runs a configuration or a sweep: composes it, builds the federation, trains, reports."""
+
+import io
+import os
+import shlex
+import sys
+import tempfile
+import traceback
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
+from ifl.cli.console import Progress, class_table, summary
+from ifl.errors import BusyError, DivergenceError, IFLError
+from ifl.runs.folder import RunFolder, attempts, read_about
+from ifl.runs.journal import JOURNAL, Journal
+
+COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
+SPELLED = {"run.py": ["python", "scripts/run.py"], "__main__.py": ["python", "-m", "ifl"]}
+
+
+def execute(config: DictConfig, path: Path) -> dict[str, Any]:
+    """Run one configuration in its folder, unless it has ended there; go on if it was killed.
+
+    Returns:
+        What run.json holds, and the folder as "folder".
+
+    Raises:
+        IFLError: it cannot be run, diverges or has diverged, or (BusyError) is being run.
+    """
+    *existing, free = attempts(path)
+    if not config.fresh:
+        for folder in existing:
+            if about := finished(folder):
+                return about
+    folder = free if config.fresh or not existing else existing[-1]
+    with RunFolder(folder) as record:
+        if about := finished(folder):  # a moment ago, by another process
+            return about
+        reason = str((read_about(folder) or {}).get("stop_reason"))
+        if reason.startswith("diverged: "):
+            raise DivergenceError(f"this run has {reason} (fresh=true tries again beside {folder})")
+        return train(config, record)
+
+
+def finished(folder: Path) -> dict[str, Any] | None:
+    """Return what run.json holds, and the folder, if the run is finished, and say so."""
+    about = read_about(folder)
+    if not about or not about["finished"]:
+        return None
+    print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
+    return {**about, "folder": str(folder)}
+
+
+def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
+    """Build the federation and run it, from its checkpoint if there is one."""
+    from ifl.cli.build import assemble
+    from ifl.federation.runner import run  # seconds to import: not needed for what is finished
+    from ifl.federation.schedule import Schedule
+
+    schedule = Schedule(
+        config.rounds,
+        config.eval_every,
+        checkpoint_every=config.checkpoint_every,
+        **config.stop,
+    )
+    federation = assemble(config)
+    described = plain(config)
+    about = {
+        "data": federation.data.name,
+        "seed": config.seed,
+        "choices": choices(),
+        "config": described,
+        "recipe": recipe_of_job(),
+        "command": os.environ.get(COMMAND),
+    }
+    folder, interrupted = record.path, (record.path / "run.json").exists()
+
+    def begin(number: int) -> None:
+        if number:
+            print(f"Going on from round {number}: {folder}")
+        elif interrupted:
+            print(f"Starting again, no checkpoint to go on from: {folder}")
+        _write_hydra(folder, config)
+
+    print(class_table(federation.class_table()))
+    progress = Progress(config.rounds)
+    try:
+        final = run(federation, record, about, schedule, progress, begin)
+    finally:
+        progress.close()
+    return {**final, "folder": str(folder)}
+
+
+def _write_hydra(path: Path, config: DictConfig) -> None:
+    """Keep the configuration and the overrides where Hydra would."""
+    hydra_config = HydraConfig.get()
+    (path / ".hydra").mkdir(exist_ok=True)
+    OmegaConf.save(config, path / ".hydra" / "config.yaml")
+    OmegaConf.save(hydra_config.overrides.task, path / ".hydra" / "overrides.yaml")
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def job(config: DictConfig) -> None:
+    """Run one configuration and note its outcome in the journal."""
+    hydra_config = HydraConfig.get()
+    journal = Journal(Path(os.environ[JOURNAL]))
+    number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
+    journal.note(number, None)
+    overrides = list(hydra_config.overrides.task)
+    quiet = config.runtime.quiet is True
+    try:
+        check_runtime(config)
+        threads = str(config.runtime.threads)
+        os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
+        with redirect_stdout(io.StringIO() if quiet else sys.stdout):
+            outcome = execute(config, Path(hydra_config.runtime.output_dir))
+    except BusyError as error:
+        outcome = {"busy": str(error)}
+    except (IFLError, OSError, OmegaConfBaseException) as error:
+        if not quiet:
+            print(f"Error: {error}", file=sys.stderr)
+        outcome = {"error": str(error), "overrides": overrides, "said": not quiet}
+    except Exception as error:  # a defect: shown where it happened, maybe on another machine
+        traceback.print_exc()
+        journal.note(number, {"error": repr(error), "overrides": overrides})
+        raise
+    journal.note(number, outcome)
+
+
+def main() -> int:
+    """Run the job or the sweep of the command line; return the exit code."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
+    os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
+    os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
+    try:
+        job()
+    except (CompactHydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
+        from ifl.cli.explain import explained
+
+        print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        anew = " without fresh=true" * ("fresh=true" in sys.argv)
+        print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
+        return 130
+    finally:
+        outcomes = Journal(Path(os.environ[JOURNAL])).remove()
+        print(summary(outcomes), end="")
+    return 1 if any("error" in outcome for outcome in outcomes) else 0
