@@ -24,7 +24,8 @@ from ifl.federation.build import Federation, Member, build
 from ifl.methods.base import Method
 from ifl.models import mlp_base, mlp_modular
 
-CONF = Path(__file__).parent.parent / "conf"
+ROOT = Path(__file__).parent.parent
+CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 

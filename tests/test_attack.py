@@ -4,14 +4,14 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-import attack
-import attack_campaign as campaign
 import pandas as pd
 import pytest
 import torch
 
+import ifl.trials.attack.campaign as campaign
 from ifl.client.privacy import ClippedNoise
-from ifl.exposure import Noisy
+from ifl.trials.attack.command import main
+from ifl.trials.attack.exposure import Noisy
 
 MLPS = ["clients=mlp_homogeneous", "clients.count=2", "fusion.dim=48", "data.shape=[1,14,14]"]
 Found = tuple[pd.DataFrame, list[campaign.Pictures]]
@@ -70,7 +70,7 @@ def test_the_same_command_writes_the_same_files(
     for folder in ("first", "again"):
         command = ["attack.py", *MLPS, *short, f"--out={tmp_path / folder}"]
         monkeypatch.setattr(sys, "argv", command)
-        assert attack.main() == 0
+        assert main() == 0
     names = {path.name for path in (tmp_path / "first").iterdir()}
     assert names == {"attack.csv", "attack.md", "attack.png"}
     for name in names:

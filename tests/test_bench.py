@@ -3,19 +3,20 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from bench import WORKLOADS, federation, measure, peak_memory_mb
-from bench_changes import evaluations, relu_first, steps
-from bench_peers import peers
 from pandas import DataFrame
-from scale import exponent, one
+
+from ifl.trials.bench.changes import evaluations, relu_first, steps
+from ifl.trials.bench.peers import peers
+from ifl.trials.bench.rounds import WORKLOADS, federation, measure, peak_memory_mb
+from ifl.trials.bench.scale import exponent, one
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
 def test_a_measurement_is_of_both_sides_and_its_shares_are_parts_of_the_whole(
     workload: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bench.ROUNDS", 1)
-    monkeypatch.setattr("bench.TAU", 1)
+    monkeypatch.setattr("ifl.trials.bench.rounds.ROUNDS", 1)
+    monkeypatch.setattr("ifl.trials.bench.rounds.TAU", 1)
     row = measure("digits", workload, blocks=1, threads=1)
     assert min(row.values()) > 0
     assert row["evaluation_share"] + row["serialisation_share"] < 1
@@ -29,7 +30,9 @@ def test_peak_memory_is_that_of_a_process_of_its_own() -> None:
 def test_a_peer_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("bench_peers.version", Mock(side_effect=PackageNotFoundError("fluke")))
+    monkeypatch.setattr(
+        "ifl.trials.bench.peers.version", Mock(side_effect=PackageNotFoundError("fluke"))
+    )
     assert peers({}) == {}
     assert "fluke is not timed: fluke is not installed" in capsys.readouterr().out
 
@@ -57,7 +60,7 @@ def test_both_sides_of_a_change_are_the_same_function() -> None:
 def test_every_change_of_a_step_and_of_an_evaluation_can_be_timed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bench_changes.STEPS", 1)
+    monkeypatch.setattr("ifl.trials.bench.changes.STEPS", 1)
     clients = list(federation("digits", "W2").engine.clients)
     x, y = clients[0].batch()
     rows = [*steps(clients[0]), *evaluations(clients, x, y)]

@@ -14,7 +14,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import CONF, SMALL, Build, composed, equal, options
+from conftest import CONF, ROOT, SMALL, Build, composed, equal, options
 from liars import Liar
 from torch import nn
 
@@ -427,7 +427,7 @@ def test_a_checkpoint_of_other_networks_is_refused_in_a_sentence(
 
 TYPED = ["clients=mlp_homogeneous", "local.tau=1", "rounds=120", "runtime.threads=1"]
 TYPED += ["batch_size=4", "fusion.dim=16", "checkpoint_every=5", "eval_every=20"]
-SCRIPT = str(CONF.parent / "scripts" / "run.py")
+SCRIPT = str(ROOT / "scripts" / "run.py")
 
 
 Process = subprocess.Popen[str]

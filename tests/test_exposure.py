@@ -1,13 +1,13 @@
 import pytest
 import torch
-from attack_campaign import exposures
 from conftest import options
 from torch import Tensor
 
 from ifl.client.privacy import ClippedNoise
 from ifl.comm.message import Message, decode, encode
 from ifl.comm.quantise import Int4
-from ifl.exposure import Coded, Noisy
+from ifl.trials.attack.campaign import exposures
+from ifl.trials.attack.exposure import Coded, Noisy
 
 
 def z_of(seed: int = 0) -> Tensor:

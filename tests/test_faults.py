@@ -12,15 +12,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import faults_fuzz
 import pytest
 import torch
-from conftest import CONF, Build, options
-from faults_codecs import codecs
-from faults_files import Difference, differences
-from faults_fuzz import AGREED, DefectError, Target, fuzz, in_step
-from faults_kills import cases
-from faults_soak import GROWTH, soak
+from conftest import Build, options
 
 from ifl.comm.codecs import Codec, Float32
 from ifl.comm.message import Message, encode
@@ -30,6 +24,12 @@ from ifl.federation.schedule import Schedule
 from ifl.methods.ifl import IFL
 from ifl.runs.checkpoint import TENSORS
 from ifl.runs.folder import Round, RunFolder
+from ifl.trials.faults import fuzz as fuzzing
+from ifl.trials.faults.codecs import codecs
+from ifl.trials.faults.files import Difference, differences
+from ifl.trials.faults.fuzz import AGREED, DefectError, Target, fuzz, in_step
+from ifl.trials.faults.kills import cases
+from ifl.trials.faults.soak import GROWTH, soak
 
 # --- kills
 
@@ -42,15 +42,13 @@ def test_the_cases_hold_every_method_codec_and_optimizer() -> None:
 
 KILLS = """
 import json
-from faults_kills import campaign
+from ifl.trials.faults.kills import campaign
 print(json.dumps(campaign(3, 1, print).__dict__))
 """
 
 
 def test_runs_that_are_killed_lose_nothing() -> None:
-    ended = subprocess.run(
-        [sys.executable, "-c", KILLS], cwd=CONF.parent / "scripts", capture_output=True, text=True
-    )
+    ended = subprocess.run([sys.executable, "-c", KILLS], capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     *told, last = ended.stdout.splitlines()
     tally = json.loads(last)
@@ -110,7 +108,7 @@ def test_some_thousand_messages_led_by_coverage_raise_nothing_but_the_one_error(
 
 
 def test_without_atheris_the_fuzz_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(faults_fuzz, "find_spec", lambda name: None)
+    monkeypatch.setattr(fuzzing, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="the fuzz needs Atheris, which is not installed: pip"):
         fuzz(10, 1, print)
 
@@ -188,7 +186,7 @@ def late(seconds: float) -> Message:
 def test_a_decoder_with_a_defect_is_found_out(
     defect: Callable[..., Message], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(faults_fuzz, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(fuzzing, "SLOW_SECONDS", 0.05)
     target(plain(target))
     target.decode = defect
     with pytest.raises(DefectError):

@@ -6,8 +6,8 @@ from conftest import CLASSES, SHAPE, images
 from torch import Tensor, nn
 
 from ifl.comm.codecs import Float32
-from ifl.exposure import Coded
-from ifl.inversion import Inverter, descend_to, total_variation, train_inverter
+from ifl.trials.attack.exposure import Coded
+from ifl.trials.attack.inversion import Inverter, descend_to, total_variation, train_inverter
 
 PLAIN = Coded(Float32())
 PIXELS = 36

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import CONF, composed, options
+from conftest import ROOT, composed, options
 
-ROOT = CONF.parent
 QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=1"]
 
 

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from functools import partial
 from threading import current_thread, main_thread
 
-import bench
 import pytest
 import torch
-from bench import Floor, FloorFL, FloorIFL, federation
 from conftest import SMALL, TINY, WIDE, Build, clients, composed, equal, options, parameters, play
 from torch import Tensor, nn
 
@@ -19,6 +17,8 @@ from ifl.federation.build import Federation, Member
 from ifl.federation.workers import Workers, available_device
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
+from ifl.trials.bench import rounds
+from ifl.trials.bench.rounds import Floor, FloorFL, FloorIFL, federation
 
 # Plain SGD: momentum would amplify the last digits within 200 steps.
 SLOW = [
@@ -50,7 +50,7 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
         def batch(self, client: int) -> tuple[Tensor, Tensor]:
             return twin.engine.clients[client].batch()
 
-    monkeypatch.setattr(bench, "TAU", 3)
+    monkeypatch.setattr(rounds, "TAU", 3)
     floor = SameBatches(twin, momentum=0.0)
     floor.test = tuple(t[:1].to(fast.engine.clients[0]._x.dtype) for t in floor.test)
     floor()

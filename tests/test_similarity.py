@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ifl.similarity import psnr, ssim
+from ifl.trials.attack.similarity import psnr, ssim
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ifl.errors import ConfigError
 from ifl.models import mlp_base, mlp_modular
-from ifl.surrogate import fit_surrogate, sliced_distance
+from ifl.trials.attack.surrogate import fit_surrogate, sliced_distance
 
 
 def stream() -> torch.Generator:

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import attack
-import bench
-import faults
 import pytest
-import scale
-from conftest import CONF
+from conftest import ROOT
 
 from ifl.cli import plot, run
+from ifl.trials.attack import command as attack
+from ifl.trials.bench import rounds as bench
+from ifl.trials.bench import scale
+from ifl.trials.faults import command as faults
 
 RUN = {
     # typos in groups, options and keys
@@ -279,7 +279,7 @@ def test_so_it_is_in_a_process_of_its_own(
     line: str, sentence: str, code: int, tmp_path: Path
 ) -> None:
     program, *arguments = line.split()
-    command = [sys.executable, str(CONF.parent / "scripts" / program), *arguments]
+    command = [sys.executable, str(ROOT / "scripts" / program), *arguments]
     ended = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
     )

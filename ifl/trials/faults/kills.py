@@ -1,7 +1,7 @@
 """SIGKILL at random instants, and the same command again until its run is finished.
 
 A process that is killed is a fork of this one, which has torch loaded already, and runs the
-command line's ``main`` from its first line on; every tenth is ``python scripts/run.py`` in an
+command line's ``main`` from its first line on; every tenth is ``python -m ifl`` in an
 interpreter of its own, which takes seconds to start. Half of the instants are uniform over the
 time of a run, half are those at which a checkpoint is seen half written.
 """
@@ -23,14 +23,13 @@ from typing import Protocol
 import sklearn.datasets  # noqa: F401
 import torch._dynamo  # noqa: F401
 import torchvision  # noqa: F401
-from faults_files import Difference, differences
 
 import ifl.federation.runner  # noqa: F401
 from ifl.cli.config import CONF
 from ifl.cli.run import main
 from ifl.runs.checkpoint import FOLDER, newest
+from ifl.trials.faults.files import Difference, differences
 
-SCRIPT = Path(__file__).with_name("run.py")
 TINY = (
     *("clients=mlp_homogeneous", "clients.count=3", "clients.members.0.base.widths=[16]"),
     *("fusion.dim=16", "batch_size=8", "local.tau=2", "rounds=60", "eval_every=7"),
@@ -73,7 +72,7 @@ class Fork:
     @staticmethod
     def _main(typed: Sequence[str], log: Path) -> None:
         sys.stdout = sys.stderr = log.open("w", buffering=1)
-        sys.argv = [str(SCRIPT), f"--config-path={CONF}", *typed]
+        sys.argv = ["ifl", f"--config-path={CONF}", *typed]
         sys.exit(main())
 
     def poll(self) -> int | None:
@@ -95,7 +94,7 @@ def command(typed: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
     """Start the command line in an interpreter and a process group of its own."""
     with log.open("w") as file:
         return subprocess.Popen(
-            [sys.executable, str(SCRIPT), *typed],
+            [sys.executable, "-m", "ifl", *typed],
             stdout=file,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},

@@ -17,12 +17,12 @@ from ifl.client.privacy import ClippedNoise
 from ifl.client.steps import frozen
 from ifl.comm.codecs import Float32
 from ifl.errors import ConfigError
-from ifl.exposure import Coded, Exposure, Noisy
-from ifl.inversion import Inverter, descend_to, train_inverter
 from ifl.methods.parts.class_statistics import ClassMeans
 from ifl.seeding import global_stream, rng
-from ifl.similarity import psnr, ssim
-from ifl.surrogate import fit_surrogate
+from ifl.trials.attack.exposure import Coded, Exposure, Noisy
+from ifl.trials.attack.inversion import Inverter, descend_to, train_inverter
+from ifl.trials.attack.similarity import psnr, ssim
+from ifl.trials.attack.surrogate import fit_surrogate
 
 SEEN = 512  # z that surrogates learn from: what 16 rounds upload
 TRIED, SMOOTH = 6, (0.02, 0.2, 2.0)  # own images on which descent tries how much smoothness counts

@@ -11,10 +11,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from faults_files import differences
-from faults_kills import PATIENCE, TINY, FaultError, command, temporary_folder
-
 from ifl.runs.folder import read_about
+from ifl.trials.faults.files import differences
+from ifl.trials.faults.kills import PATIENCE, TINY, FaultError, command, temporary_folder
 
 RUNS = 8
 GRID = ["-m", "launcher=local", f"seed=range({RUNS})", *TINY, "rounds=30", "runtime.quiet=false"]

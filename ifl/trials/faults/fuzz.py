@@ -197,7 +197,7 @@ def fuzz(messages: int, seed: int, say: Callable[[str], None], patience: float =
             "on x86-64, Python from 3.11 on)"
         )
     with tempfile.TemporaryDirectory(prefix="ifl-fuzz-") as folder:
-        command = [sys.executable, __file__, str(messages), str(seed), folder]
+        command = [sys.executable, "-m", f"{__package__}.fuzz", str(messages), str(seed), folder]
         done = subprocess.run(
             command,
             stdout=subprocess.PIPE,
@@ -226,9 +226,8 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
     import torch._dynamo  # noqa: F401 (else in the middle of the first message)
 
     with atheris.instrument_imports(include=["ifl"]):
-        from faults_codecs import codecs
-
         import ifl.comm.channel  # noqa: F401 (and all that it takes to decode)
+        from ifl.trials.faults.codecs import codecs
     target, corpus = Target(codecs()), folder / "corpus"
     corpus.mkdir()
     for number, message in enumerate(target.honest()):

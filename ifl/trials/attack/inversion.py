@@ -2,7 +2,7 @@
 
 Both follow He, Zhang & Lee 2019, "Model Inversion Attacks Against Collaborative Inference" (their
 inverse network, and their regularised maximum likelihood, after Mahendran & Vedaldi 2015). Either
-needs a base block: the victim's, or what stands in for it (``ifl/surrogate.py``).
+needs a base block: the victim's, or what stands in for it (``ifl/trials/attack/surrogate.py``).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from torch.nn.functional import mse_loss
 from torch.optim.lr_scheduler import OneCycleLR
 
 from ifl.client.steps import descend
-from ifl.exposure import Exposure
+from ifl.trials.attack.exposure import Exposure
 
 INVERTER_LR, BATCH = 2e-3, 64
 DESCENT_LR = 0.1  # images run from -1 to 1

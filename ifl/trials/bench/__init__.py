@@ -1,0 +1,1 @@
+"""Benchmarks: rounds against a plain loop, each change against its lack, peers, many clients."""

@@ -1,0 +1,1 @@
+"""Faults: kills, hostile bytes, long runs, and the cost of checkpoints."""
