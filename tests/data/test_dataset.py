@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import TINY, composed
 from omegaconf import OmegaConf
-from test_run import QUICK, command, only_run
+from commands import QUICK, command, only_run
 
 from ifl.cli.build import assemble
 from ifl.data.dataset import Shard, hold_out

@@ -12,6 +12,7 @@ from ifl.comm.channel import Channel
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, decode, encode, label_type, sizes
 from ifl.errors import MessageError
+from every_codec import CODECS
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,6 @@ def test_what_is_not_strided_in_order_travels_too() -> None:
     assert torch.equal(decode(encode(Message(z=z), Float32(), 10), Float32()).z, z)
 
 
-CODECS = {option: make(composed(f"codec={option}").codec) for option in options("codec")}
 
 
 @settings(deadline=None)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_checkpoint import TYPED, assert_equal_files, here
+from interrupted import TYPED, assert_equal_files, here
 
 from ifl.cli.console import Progress
 from ifl.runs import checkpoint

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_plots import write_run
+from written_runs import write_run
 
 from ifl.analysis import metrics
 from ifl.analysis.collect import Run, load

@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from test_plots import command
-from test_report_page import read
-from test_studies import fill
+from written_runs import command
+from pages import read
+from studies import fill
 
 from ifl.analysis.collect import load
 from ifl.analysis.report.archive import kept

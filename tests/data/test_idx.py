@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from test_data import IMAGES, LABELS, write_pair
+from idx_files import IMAGES, LABELS, write_pair
 
 from ifl.data.idx import check_unpacked
 from ifl.errors import DataError

@@ -9,25 +9,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import ROOT, composed, options
-
-QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=1"]
-
-
-def command(
-    tmp_path: Path, *arguments: str, data: str = "nowhere"
-) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "IFL_DATA": data, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "run.py"), *arguments, f"outputs={tmp_path}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+from commands import QUICK, command, only_run
 
 
-def only_run(tmp_path: Path) -> Path:
-    (found,) = [path.parent for path in tmp_path.rglob("run.json")]
-    return found
+
+
+
 
 
 def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -> None:

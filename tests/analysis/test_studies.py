@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conftest import CONF, options
 from matplotlib.figure import Figure
-from test_plots import T2, command, write_run
-from test_run import command as run_py
+from written_runs import T2, command, write_run
+from commands import command as run_py
 
 from ifl.analysis.collect import load
 from ifl.analysis.report.questions import header
@@ -20,61 +20,14 @@ from ifl.analysis.studies import STUDIES, ablation
 from ifl.analysis.tables import Table, Value
 from ifl.cli.missing import absent, wanted
 from ifl.comm.channel import UPLINK as UP
+from studies import KINDS, TYPED, UPLINK, fill
 
 T1 = np.tan(0.475 * np.pi)  # 97.5 % quantile of Student's t with 1 degree of freedom
 EXPERIMENTS = [
     name for name in options("experiment") if name.startswith(("paper/", "open/", "beyond/"))
 ]
-TYPED = {  # a few points of each grid
-    "paper/accuracy_vs_uplink": "seed=0,1,2",
-    "paper/composition": "seed=0,1",
-    "open/clients": "clients.count=2,4,8",
-    "open/fusion_dim": "fusion.dim=54,432",
-    "open/tau": "local.tau=1,10",
-    "open/alpha": "partition.alpha=0.1,1 seed=0,1",
-    "open/optimizer": "optimizer.lr=0.01 seed=0,1",
-    "open/shard_size": "validation=0.2,0.5 seed=0,1",
-    "open/upload_rows": "seed=0,1",
-    "beyond/pareto": "seed=0",
-    "beyond/ablation": "seed=0,1",
-    "beyond/choices": "seed=0",
-}
-UPLINK = {"ifl": 2_000_000, "fsl": 6_000_000, "fl": 20_000_000}  # a round, four clients
-KINDS = {"ifl": "z", "fsl": "z", "fl": "params"}
 
 
-def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
-    """Write a run for every combination that the study's experiment and TYPED span.
-
-    Evaluated in rounds 4, 8 and 12: IFL rises to ``best``, the others stay 0.1 below.
-    """
-    typed = f"python scripts/run.py -m experiment={study} data=digits {TYPED.get(study, '')}"
-    paths = []
-    for n, job in enumerate(wanted(CONF / "experiment" / f"{study}.yaml", [typed])):
-        method = job.get("method", "ifl").removesuffix("_aligned")
-        seed = int(job.get("seed", 0))
-        count = int(job.get("clients.count", 2 if study == "paper/homogeneous" else 4))
-        own = best - 0.1 * (method != "ifl") + 0.01 * seed
-        cross = own - {"ifl": 0.01, "local": 0.7}.get(method, 0)
-        owners = {"ifl": count, "local": count}.get(method, 1)
-        matrix = {
-            (str(k), str(i)): own if k == i else cross for k in range(owners) for i in range(owners)
-        }
-        uplink = UPLINK.get(method, 0) * count // 4
-        paths.append(
-            write_run(
-                root / study / str(n),
-                f"experiment={study}",
-                "data=digits",
-                *(f"{key}={value}" for key, value in job.items()),
-                accuracy={4: own - 0.3, 8: own - 0.1, 12: own},
-                matrix=matrix,
-                uplink=uplink,
-                traffic={(UP, KINDS[method]): uplink} if method in KINDS else None,
-                command=typed,
-            )
-        )
-    return paths
 
 
 def shown(root: Path) -> Section:

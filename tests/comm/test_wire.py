@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
-from test_message import CODECS
+from every_codec import CODECS
 
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Float32

@@ -42,8 +42,8 @@ from ifl.methods.local import Local
 from ifl.methods.parts.replay import Align, Replay
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round, RunFolder, read_about
+from interrupted import SCRIPT, TABLES, TYPED, assert_equal_files, here, without_seconds
 
-TABLES = ("compositions.csv", "traffic.csv", "partition.csv")
 SEVEN = Schedule(rounds=7, eval_every=3, checkpoint_every=2)
 Make = Callable[[], Federation]
 
@@ -81,14 +81,8 @@ def played(federation: Federation, path: Path, kill_at: int | None = None) -> En
     return federation.engine
 
 
-def without_seconds(path: Path) -> list[str]:
-    return [line.rpartition(",")[0] for line in (path / "rounds.csv").read_text().splitlines()]
 
 
-def assert_equal_files(first: Path, second: Path) -> None:
-    assert without_seconds(first) == without_seconds(second)
-    for name in TABLES:
-        assert (first / name).read_bytes() == (second / name).read_bytes()
 
 
 def assert_goes_on(make: Make, tmp_path: Path, kill_at: int = 5) -> None:
@@ -425,9 +419,6 @@ def test_a_checkpoint_of_other_networks_is_refused_in_a_sentence(
 
 # --- by the command line
 
-TYPED = ["clients=mlp_homogeneous", "local.tau=1", "rounds=120", "runtime.threads=1"]
-TYPED += ["batch_size=4", "fusion.dim=16", "checkpoint_every=5", "eval_every=20"]
-SCRIPT = str(ROOT / "scripts" / "run.py")
 
 
 Process = subprocess.Popen[str]
@@ -456,12 +447,6 @@ def start() -> Iterator[Callable[[Path], Process]]:
         process.communicate()
 
 
-def here(monkeypatch: pytest.MonkeyPatch, *typed: str) -> int:
-    """Run the command in this process, which has torch already."""
-    for name in ("IFL_JOURNAL", "HYDRA_FULL_ERROR"):
-        monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(sys, "argv", [SCRIPT, f"--config-path={CONF}", *typed])
-    return main()
 
 
 def checkpoints(outputs: Path) -> set[Path]:

@@ -1,0 +1,42 @@
+"""Writes small files in the format of MNIST."""
+import gzip
+import hashlib
+import os
+import struct
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+import numpy as np
+import pytest
+import torch
+import torchvision.datasets
+from conftest import composed
+from ifl.cli.build import make
+from ifl.data.dataset import Dataset, Shard, stratified_split
+from ifl.data.sources import digits, from_torchvision, kmnist10k
+from ifl.errors import DataError
+
+
+IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
+
+
+def idx(array: np.ndarray) -> bytes:
+    """The official format: two zeros, type 8, number of dimensions, sizes, bytes."""
+    head = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return gzip.compress(head + array.astype(np.uint8).tobytes(), mtime=0)
+
+
+def write_pair(folder: Path, prefix: str, count: int, seed: int = 0) -> dict[str, str]:
+    """Write images and labels as published; return {file name: md5}."""
+    folder.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(seed)
+    md5 = {}
+    for name, array in (
+        (f"{prefix}-images-idx3-ubyte.gz", random.integers(0, 256, (count, 28, 28))),
+        (f"{prefix}-labels-idx1-ubyte.gz", np.arange(count) % 10),
+    ):
+        (folder / name).write_bytes(idx(array))
+        md5[name] = hashlib.md5((folder / name).read_bytes()).hexdigest()
+    return md5
