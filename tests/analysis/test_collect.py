@@ -2,31 +2,19 @@
 
 import subprocess
 import sys
-from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import composed
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from omegaconf import OmegaConf
+from written_runs import T2, command, write_run
 
 from ifl.analysis.charts import UPLINK, draw_matrices
 from ifl.analysis.collect import Group, group_runs, load
 from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
 from ifl.cli import plot
-from ifl.runs.folder import Round, RunFolder
-from ifl.runs.identity import fingerprint
-from written_runs import CHOICES, NAMES, SQUARE, T2, command, config_of, write_run
-
-
-
-
-
 
 
 def grouped(root: Path) -> list[Group]:
@@ -35,8 +23,6 @@ def grouped(root: Path) -> list[Group]:
 
 def labels(root: Path) -> list[str]:
     return [group.label for group in grouped(root)]
-
-
 
 
 def line_of(figure: Figure, label: str, panel: int = 0) -> tuple[list[float], list[float]]:

@@ -8,26 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import command as run_py
 from conftest import CONF, options
 from matplotlib.figure import Figure
-from written_runs import T2, command, write_run
-from commands import command as run_py
+from studies import fill
+from written_runs import T2, command
 
 from ifl.analysis.collect import load
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, sections
 from ifl.analysis.studies import STUDIES, ablation
 from ifl.analysis.tables import Table, Value
-from ifl.cli.missing import absent, wanted
-from ifl.comm.channel import UPLINK as UP
-from studies import KINDS, TYPED, UPLINK, fill
+from ifl.cli.missing import absent
 
 T1 = np.tan(0.475 * np.pi)  # 97.5 % quantile of Student's t with 1 degree of freedom
 EXPERIMENTS = [
     name for name in options("experiment") if name.startswith(("paper/", "open/", "beyond/"))
 ]
-
-
 
 
 def shown(root: Path) -> Section:

@@ -7,11 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import command
 from conftest import CONF, ROOT
 from hydra import compose, initialize_config_dir
 from joblib import cpu_count
 from omegaconf import OmegaConf
-from commands import command
 
 from ifl.cli.config import runs_at_once
 

@@ -1,20 +1,12 @@
 """The command line as a user types it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import ROOT, composed, options
 from commands import QUICK, command, only_run
-
-
-
-
-
+from conftest import composed, options
 
 
 def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -> None:

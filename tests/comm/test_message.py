@@ -3,16 +3,14 @@ from math import prod
 
 import pytest
 import torch
-from conftest import composed, options
+from every_codec import CODECS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ifl.cli.build import make
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, decode, encode, label_type, sizes
 from ifl.errors import MessageError
-from every_codec import CODECS
 
 
 @pytest.mark.parametrize(
@@ -53,8 +51,6 @@ def test_what_arrives_is_what_was_sent_and_every_byte_has_a_kind(
 def test_what_is_not_strided_in_order_travels_too() -> None:
     z = torch.arange(12.0).view(3, 4).t()
     assert torch.equal(decode(encode(Message(z=z), Float32(), 10), Float32()).z, z)
-
-
 
 
 @settings(deadline=None)

@@ -8,10 +8,10 @@ from functools import partial
 
 import pytest
 import torch
+from every_codec import CODECS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save
-from every_codec import CODECS
 
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Float32

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from commands import QUICK, command, only_run
 from conftest import TINY, composed
 from omegaconf import OmegaConf
-from commands import QUICK, command, only_run
 
 from ifl.cli.build import assemble
 from ifl.data.dataset import Shard, hold_out

@@ -1,7 +1,4 @@
-import gzip
-import hashlib
 import os
-import struct
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -13,17 +10,12 @@ import pytest
 import torch
 import torchvision.datasets
 from conftest import composed
+from idx_files import IMAGES, LABELS, write_pair
 
 from ifl.cli.build import make
 from ifl.data.dataset import Dataset, Shard, stratified_split
 from ifl.data.sources import digits, from_torchvision, kmnist10k
 from ifl.errors import DataError
-from idx_files import IMAGES, LABELS, idx, write_pair
-
-
-
-
-
 
 
 def test_digits_are_the_1797_real_ones_split_80_20_by_class() -> None:

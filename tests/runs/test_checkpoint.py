@@ -14,13 +14,13 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import CONF, ROOT, SMALL, Build, composed, equal, options
+from conftest import SMALL, Build, composed, equal, options
+from interrupted import SCRIPT, TYPED, assert_equal_files, here
 from liars import Liar
 from torch import nn
 
 from ifl.cli.build import assemble
 from ifl.cli.console import Progress
-from ifl.cli.run import main
 from ifl.client.state import learner_state, load_learner
 from ifl.errors import ConfigError
 from ifl.federation.build import Federation, Member
@@ -42,7 +42,6 @@ from ifl.methods.local import Local
 from ifl.methods.parts.replay import Align, Replay
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round, RunFolder, read_about
-from interrupted import SCRIPT, TABLES, TYPED, assert_equal_files, here, without_seconds
 
 SEVEN = Schedule(rounds=7, eval_every=3, checkpoint_every=2)
 Make = Callable[[], Federation]
@@ -79,10 +78,6 @@ def played(federation: Federation, path: Path, kill_at: int | None = None) -> En
                 with open(path / f"{name}.csv", "a") as table:
                     table.write("6,1")
     return federation.engine
-
-
-
-
 
 
 def assert_goes_on(make: Make, tmp_path: Path, kill_at: int = 5) -> None:
@@ -420,7 +415,6 @@ def test_a_checkpoint_of_other_networks_is_refused_in_a_sentence(
 # --- by the command line
 
 
-
 Process = subprocess.Popen[str]
 
 
@@ -445,8 +439,6 @@ def start() -> Iterator[Callable[[Path], Process]]:
     for process in started:
         process.kill()
         process.communicate()
-
-
 
 
 def checkpoints(outputs: Path) -> set[Path]:

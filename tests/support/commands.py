@@ -1,13 +1,11 @@
 """Runs scripts/run.py in a process of its own, as a user would."""
-import json
+
 import os
 import subprocess
 import sys
 from pathlib import Path
-import pandas as pd
-import pytest
-from conftest import ROOT, composed, options
 
+from conftest import ROOT
 
 QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=1"]
 

@@ -1,23 +1,11 @@
 """Writes small files in the format of MNIST."""
+
 import gzip
 import hashlib
-import os
 import struct
-from collections.abc import Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-import numpy as np
-import pytest
-import torch
-import torchvision.datasets
-from conftest import composed
-from ifl.cli.build import make
-from ifl.data.dataset import Dataset, Shard, stratified_split
-from ifl.data.sources import digits, from_torchvision, kmnist10k
-from ifl.errors import DataError
 
+import numpy as np
 
 IMAGES, LABELS = "t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz"
 

@@ -1,14 +1,7 @@
 """Reads a report as a browser would."""
-import base64
+
 from html.parser import HTMLParser
 from pathlib import Path
-import pytest
-from written_runs import command, write_run
-from studies import fill
-from ifl.analysis.collect import load
-from ifl.analysis.report.page import page
-from ifl.analysis.report.sections import sections
-
 
 VOID = {"meta", "img", "source", "br"}
 

@@ -1,23 +1,12 @@
 """Writes the runs of every study."""
-import csv
-import json
-import shutil
-from collections import Counter
-from pathlib import Path
-import numpy as np
-import pytest
-from conftest import CONF, options
-from matplotlib.figure import Figure
-from written_runs import T2, command, write_run
-from commands import command as run_py
-from ifl.analysis.collect import load
-from ifl.analysis.report.questions import header
-from ifl.analysis.report.sections import Section, sections
-from ifl.analysis.studies import STUDIES, ablation
-from ifl.analysis.tables import Table, Value
-from ifl.cli.missing import absent, wanted
-from ifl.comm.channel import UPLINK as UP
 
+from pathlib import Path
+
+from conftest import CONF
+from written_runs import write_run
+
+from ifl.cli.missing import wanted
+from ifl.comm.channel import UPLINK as UP
 
 TYPED = {  # a few points of each grid
     "paper/accuracy_vs_uplink": "seed=0,1,2",

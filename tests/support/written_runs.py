@@ -1,24 +1,19 @@
 """Writes run folders as a run would, and draws them."""
-import subprocess
+
 import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
+
 import numpy as np
-import pandas as pd
 import pytest
 from conftest import composed
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
-from ifl.analysis.charts import UPLINK, draw_matrices
-from ifl.analysis.collect import Group, group_runs, load
-from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
+
 from ifl.cli import plot
 from ifl.runs.folder import Round, RunFolder
 from ifl.runs.identity import fingerprint
-
 
 CHOICES = {"data": "digits", "partition": "iid", "clients": "paper", "method": "ifl"}
 

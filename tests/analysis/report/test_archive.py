@@ -4,9 +4,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from written_runs import command
 from pages import read
 from studies import fill
+from written_runs import command
 
 from ifl.analysis.collect import load
 from ifl.analysis.report.archive import kept

@@ -1,22 +1,16 @@
 """The page: valid, closed in itself, and with everything that it should say."""
 
 import base64
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from written_runs import command, write_run
+from pages import read
 from studies import fill
+from written_runs import command, write_run
 
 from ifl.analysis.collect import load
 from ifl.analysis.report.page import page
 from ifl.analysis.report.sections import sections
-from pages import Reader, VOID, read
-
-
-
-
-
 
 
 def test_the_report_holds_every_study_and_loads_nothing(
