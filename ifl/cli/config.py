@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ifl.checks import check_flag, check_text, check_whole, typed
+from ifl.cores import available_cores
 from ifl.errors import ConfigError
 from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, recipe
 
@@ -66,11 +67,8 @@ def recipe_of_job() -> str:
 
 def cores_of_run(workers: int | None, threads: int) -> int:
     """Return how many cores a run keeps busy; no number of workers is one per core."""
-    from joblib import cpu_count
-
     check_cores(workers, threads)
-    cores: int = cpu_count()
-    return (workers or cores) * threads
+    return (workers or available_cores()) * threads
 
 
 def runs_at_once(workers: int | None, threads: int) -> int:

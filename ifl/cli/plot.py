@@ -37,8 +37,8 @@ def write(runs: Sequence[collect.Run], out: Path) -> list[Path]:
                 files[-1].write_bytes(content)
     table = pd.concat(tables)
     table.to_csv(out / "results.csv", index=False)
-    (out / "results.tex").write_text(general.summarise(table).latex())
-    (out / "results.md").write_text(markdown(table))
+    (out / "results.tex").write_text(general.summarise(table).latex(), encoding="utf-8")
+    (out / "results.md").write_text(markdown(table), encoding="utf-8")
     return [*files, *(out / f"results.{kind}" for kind in ("csv", "tex", "md"))]
 
 
@@ -95,7 +95,7 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
     if not report and not {run.study for run in runs} & {*STUDIES}:
         runs, notes = collect.load(folder)
         files = write(runs, out or folder / "plots")
-        return "\n".join([*map(str, files), "", files[-1].read_text()]), notes
+        return "\n".join([*map(str, files), "", files[-1].read_text(encoding="utf-8")]), notes
     target = out or folder / ("report" if report else "plots")
     shown, text = write_studies(runs, folder, target, report)
     if report:

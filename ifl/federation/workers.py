@@ -4,7 +4,6 @@ Torch leaves Python's lock while it computes, so one-thread workers keep all cor
 the clients of a round; a piece's result does not depend on how many workers there are.
 """
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from ifl.checks import check_whole
+from ifl.cores import available_cores
 from ifl.errors import ConfigError
 
 Item = TypeVar("Item")
@@ -46,7 +46,7 @@ class Workers:
     """
 
     def __init__(self, count: int | None = 1, threads: int = 1) -> None:
-        self.count = len(os.sched_getaffinity(0)) if count is None else count
+        self.count = available_cores() if count is None else count
         check_whole("runtime.workers", self.count, 1)
         check_whole("runtime.threads", threads, 1)
         torch.set_num_threads(threads)

@@ -69,7 +69,8 @@ def newest(run: Path) -> Checkpoint | None:
     for number in sorted(filter(str.isdecimal, found), key=int, reverse=True):
         path = found[number]
         try:
-            payload, rest = (path / TENSORS).read_bytes(), json.loads((path / REST).read_text())
+            payload = (path / TENSORS).read_bytes()
+            rest = json.loads((path / REST).read_text(encoding="utf-8"))
             told = rest.pop("sha256")
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -85,6 +86,8 @@ def _checksum(payload: bytes, rest: State) -> str:
 
 
 def _sync_folder(path: Path) -> None:
+    if os.name == "nt":  # Windows opens no folder, and needs no sync of one
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

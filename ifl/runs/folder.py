@@ -88,7 +88,7 @@ class RunFolder:
         text = json.dumps({"schema_version": SCHEMA_VERSION, **about}, indent=2) + "\n"
         temporary = self.path / "run.json.new"
         with self.writing():
-            with open(temporary, "w") as file:
+            with open(temporary, "w", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
@@ -113,14 +113,16 @@ class RunFolder:
         """
         for name, columns in TABLES.items():
             with self.writing():
-                self._tables[name] = (self.path / f"{name}.csv").open("a", newline="")
+                path = self.path / f"{name}.csv"
+                self._tables[name] = path.open("a", newline="", encoding="utf-8")
                 self._tables[name].truncate(lengths[name] if lengths else 0)
             if not lengths:
                 self._write(name, [columns])
 
     def write_partition(self, table: "np.ndarray") -> None:
         """Write the class-by-client table (clients, classes) as partition.csv."""
-        with self.writing(), open(self.path / "partition.csv", "w", newline="") as file:
+        path = self.path / "partition.csv"
+        with self.writing(), path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["client", *range(table.shape[1])])
             writer.writerows([client, *row] for client, row in enumerate(table.tolist()))
@@ -146,7 +148,7 @@ class RunFolder:
 def read_about(path: Path) -> dict[str, Any] | None:
     """Return a run folder's run.json; None where there is no whole one."""
     try:
-        about = json.loads((path / "run.json").read_text())
+        about = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None

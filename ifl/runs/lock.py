@@ -1,39 +1,39 @@
-"""One process at a time in a folder, by a lock that dies with its process: none can be stale."""
+"""Locks a folder for one process at a time; the lock ends with its process, so none is stale."""
 
-import fcntl
 import os
 import socket
-from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ifl.errors import BusyError
 
+HOLDER = "holder"  # says who holds the lock: Windows lets nobody read a file that is locked
+
 
 class Lock:
-    """An exclusive flock on ``PATH/lock``, which names its holder; the file itself stays.
+    """An exclusive lock on ``PATH/lock``; ``PATH/holder`` names its process. Both files stay.
 
     Raises:
         BusyError: a live process holds it.
-        OSError: the file cannot be written or locked.
+        OSError: the files cannot be written or locked.
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path / "lock", "a+")  # noqa: SIM115 (open while it is held)
+        self._lock = FileLock(path / "lock", timeout=0, thread_local=False)
+        holder = path / HOLDER
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._file.truncate(0)
-            self._file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-            self._file.flush()
-        except BlockingIOError:
-            self._file.seek(0)
-            holder = self._file.read().strip() or "another process"
-            self._file.close()
-            raise BusyError(f"{path} is being run by {holder}") from None
+            self._lock.acquire()
+        except Timeout:
+            name = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
+            raise BusyError(f"{path} is being run by {name or 'another process'}") from None
+        try:
+            name = f"process {os.getpid()} on {socket.gethostname()}\n"
+            holder.write_text(name, encoding="utf-8")
         except OSError:
-            with suppress(OSError):  # again what it was just told
-                self._file.close()
+            self.release()
             raise
 
     def release(self) -> None:
         """Let the next one in."""
-        self._file.close()
+        self._lock.release()

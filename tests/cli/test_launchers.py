@@ -10,10 +10,10 @@ import pytest
 from commands import command
 from conftest import CONF, ROOT
 from hydra import compose, initialize_config_dir
-from joblib import cpu_count
 from omegaconf import OmegaConf
 
 from ifl.cli.config import runs_at_once
+from ifl.cores import available_cores
 
 TINY = ["clients=mlp_homogeneous", "rounds=1", "local.tau=1"]
 GRID = ["seed=0,1", "batch_size=16,32", *TINY]
@@ -173,6 +173,6 @@ def test_a_slurm_job_asks_for_the_cores_that_its_run_uses() -> None:
 
 
 def test_as_many_runs_at_once_as_there_are_cores_for() -> None:
-    assert runs_at_once(1, 1) == cpu_count()
+    assert runs_at_once(1, 1) == available_cores()
     assert runs_at_once(None, 1) == 1
     assert runs_at_once(1, 10**6) == 1

@@ -18,6 +18,7 @@ def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",
         "checkpoint",
+        "holder",
         "lock",
         "run.json",
         "rounds.csv",

@@ -59,7 +59,7 @@ def test_it_is_told_before_anything_is_written_or_drawn(tiny: Build, tmp_path: P
     federation = tiny(FL(), count=2)
     with RunFolder(tmp_path) as folder, pytest.raises(ConfigError, match=r"uplink_mb=1e-06 is b"):
         run(federation, folder, {}, Schedule(5, uplink_mb=1e-6))
-    assert [path.name for path in tmp_path.iterdir()] == ["lock"]
+    assert {path.name for path in tmp_path.iterdir()} == {"lock", "holder"}
     check_budget(Schedule(5, uplink_mb=1), federation.engine)
     assert play(federation, 3) == play(tiny(FL(), count=2), 3)
 

@@ -19,7 +19,7 @@ def header(conf: Path, name: str) -> Header | None:
     if not path.is_file():
         return None
     words: list[str] = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         if not line.startswith("# @"):

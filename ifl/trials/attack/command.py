@@ -25,12 +25,13 @@ from pathlib import Path
 
 import pandas as pd
 from hydra.errors import CompactHydraException
-from joblib import Parallel, cpu_count, delayed
+from joblib import Parallel, delayed
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.analysis.charts import png
 from ifl.checks import positive
 from ifl.cli.config import CONF
+from ifl.cores import available_cores
 from ifl.errors import IFLError
 from ifl.trials.attack.campaign import attacked, composed, exposures
 from ifl.trials.attack.pages import figure, tables
@@ -43,7 +44,7 @@ def write(options: argparse.Namespace) -> str:
     composed(options, options.seeds[0])
     exposures(options.clip, options.noise)
     options.out.mkdir(parents=True, exist_ok=True)
-    at_once = min(options.jobs or cpu_count(), len(options.seeds))
+    at_once = min(options.jobs or available_cores(), len(options.seeds))
     done = Parallel(n_jobs=at_once)(delayed(attacked)(options, seed) for seed in options.seeds)
     rows = [asdict(row) for found, _, _ in done for row in found]
     table = pd.DataFrame(rows)

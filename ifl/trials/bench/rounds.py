@@ -283,7 +283,7 @@ def main() -> int:
         print(f"Error: {error}", file=sys.stderr)
         return 1
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return 0
 
 

@@ -41,7 +41,7 @@ def one(data: str, clients: int) -> dict[str, float]:
         start = time.perf_counter()
         engine.round(number)
         spent.append(time.perf_counter() - start)
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     peak = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert peak is not None
     return {

@@ -211,7 +211,7 @@ def fuzz(messages: int, seed: int, say: Callable[[str], None], patience: float =
             say(done.stdout.decode(errors="replace")[-3000:])
             say(f"the message, in hex: {culprit.read_bytes().hex() if culprit else 'unknown'}")
             return False
-        said = json.loads(figures.read_text())
+        said = json.loads(figures.read_text(encoding="utf-8"))
     say(
         f"{said['seen']} messages to {', '.join(said['codecs'])}: {said['fitted']} fitted, all "
         f"others raised MessageError; {said['corpus']} of them led to new code, the slowest took "
@@ -233,7 +233,7 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
     for number, message in enumerate(target.honest()):
         (corpus / str(number)).write_bytes(message)
     words = folder / "words"
-    words.write_text("".join(f'"{word}"\n' for word in WORDS))
+    words.write_text("".join(f'"{word}"\n' for word in WORDS), encoding="utf-8")
     tracemalloc.start()
     for message in target.honest():
         target(message)
@@ -244,7 +244,7 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
             kept = ("seen", "fitted", "slowest", "largest")
             said = {name: getattr(target, name) for name in kept}
             said |= {"codecs": list(target.codecs), "corpus": len(list(corpus.iterdir()))}
-            (folder / "figures.json").write_text(json.dumps(said))
+            (folder / "figures.json").write_text(json.dumps(said), encoding="utf-8")
             os._exit(0)
 
     def change(data: bytes, longest: int, number: int) -> bytes:

@@ -235,7 +235,7 @@ class Trial:
 
     def said(self, name: str) -> str:
         """Return what the run's last process said."""
-        return (self.folder / f"{name}.log").read_text()
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8")
 
     def outlive(self, process: Process, name: str) -> None:
         """Wait until the run is finished."""

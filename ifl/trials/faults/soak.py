@@ -22,7 +22,7 @@ SETTLED = 500  # rounds until nothing more may grow
 
 def resident_mb() -> float:
     """Return this process's resident memory in MB."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
     return int(line.split()[1]) * 1024 / 1e6
 
