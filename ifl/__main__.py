@@ -11,7 +11,7 @@ COMMANDS = {
     "run": "ifl.cli.run",
     "plot": "ifl.cli.plot",
     "attack": "ifl.trials.attack.command",
-    "bench": "ifl.trials.bench.rounds",
+    "bench": "ifl.trials.bench.command",
     "bench-changes": "ifl.trials.bench.changes",
     "scale": "ifl.trials.bench.scale",
     "faults": "ifl.trials.faults.command",

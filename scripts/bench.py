@@ -2,7 +2,7 @@
 
 import sys
 
-from ifl.trials.bench.rounds import main
+from ifl.trials.bench.command import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,14 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import ifl
 from ifl.runs.folder import read_about
 
 
 def provenance(device: str) -> dict[str, Any]:
     """Return versions, device, threads and commit, as run.json has them."""
+    import torch  # seconds to load: what recognises finished runs does without
+
     packages = ("torch", "torchvision", "numpy", "safetensors", "hydra-core", "omegaconf")
     versions = {name: version(name) for name in packages}
     return {

@@ -12,7 +12,7 @@ from conftest import ROOT
 
 from ifl.cli import plot, run
 from ifl.trials.attack import command as attack
-from ifl.trials.bench import rounds as bench
+from ifl.trials.bench import command as bench
 from ifl.trials.bench import scale
 from ifl.trials.faults import command as faults
 

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 import torch
 
-import ifl.trials.attack.campaign as campaign
 from ifl.client.privacy import ClippedNoise
+from ifl.trials.attack import attacks, campaign
 from ifl.trials.attack.command import main
 from ifl.trials.attack.exposure import Noisy
 
 MLPS = ["clients=mlp_homogeneous", "clients.count=2", "fusion.dim=48", "data.shape=[1,14,14]"]
-Found = tuple[pd.DataFrame, list[campaign.Pictures]]
+Found = tuple[pd.DataFrame, list[attacks.Pictures]]
 
 
 @pytest.fixture(scope="module")
@@ -23,8 +23,8 @@ def found() -> Found:
         data="digits", overrides=MLPS, rounds=15, images=12, steps=120, clip=1.0, noise=[1.0]
     )
     with pytest.MonkeyPatch.context() as patch:
-        few = {campaign.PAPER: campaign.PLAIN, "noise": Noisy(ClippedNoise(1.0, 1.0))}
-        patch.setattr(campaign, "exposures", lambda *_: {**few, campaign.STATISTICS: None})
+        few = {attacks.PAPER: attacks.PLAIN, "noise": Noisy(ClippedNoise(1.0, 1.0))}
+        patch.setattr(campaign, "exposures", lambda *_: {**few, attacks.STATISTICS: None})
         rows, pictures, data = campaign.attacked(options, 0)
     assert data == "Digits"
     return pd.DataFrame(rows), pictures
@@ -44,17 +44,17 @@ def test_z_tell_more_of_an_image_than_its_label_to_who_knows_the_block(found: Fo
     psnr = rows.set_index(["client", "travels", "attacker", "knowledge"]).psnr
     for client in (0, 1):
         label = psnr[client, "y alone", "class mean image", "none"]
-        assert psnr[client, campaign.PAPER, "inverter", "weights"] > label + 0.5
-        assert psnr[client, campaign.PAPER, "descent", "weights"] > label + 0.5
+        assert psnr[client, attacks.PAPER, "inverter", "weights"] > label + 0.5
+        assert psnr[client, attacks.PAPER, "descent", "weights"] > label + 0.5
         assert psnr[client, "noise", "inverter", "weights"] < label + 0.5
 
 
 def test_class_means_give_one_image_for_a_class_and_z_one_for_an_image(found: Found) -> None:
     _, pictures = found
     for shown in pictures:
-        means = shown.rows[f"{campaign.STATISTICS}, inverter, weights"]
+        means = shown.rows[f"{attacks.STATISTICS}, inverter, weights"]
         label = shown.rows["y alone, class mean image, none"]
-        z = shown.rows[f"{campaign.PAPER}, inverter, weights"]
+        z = shown.rows[f"{attacks.PAPER}, inverter, weights"]
         same = (label[:, None] == label).flatten(2).all(dim=2)  # (n, n): of one class
         assert same.sum() > len(label)
         assert same.equal((means[:, None] - means).abs().flatten(2).amax(dim=2) < 1e-4)

@@ -6,8 +6,9 @@ import torch
 from pandas import DataFrame
 
 from ifl.trials.bench.changes import evaluations, relu_first, steps
+from ifl.trials.bench.command import peak_memory_mb
 from ifl.trials.bench.peers import peers
-from ifl.trials.bench.rounds import WORKLOADS, federation, measure, peak_memory_mb
+from ifl.trials.bench.rounds import WORKLOADS, federation, measure
 from ifl.trials.bench.scale import exponent, one
 
 

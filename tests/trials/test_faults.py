@@ -25,11 +25,13 @@ from ifl.methods.ifl import IFL
 from ifl.runs.checkpoint import TENSORS
 from ifl.runs.folder import Round, RunFolder
 from ifl.trials.faults import fuzz as fuzzing
+from ifl.trials.faults import target as decoder
 from ifl.trials.faults.codecs import codecs
 from ifl.trials.faults.files import Difference, differences
-from ifl.trials.faults.fuzz import AGREED, DefectError, Target, fuzz, in_step
+from ifl.trials.faults.fuzz import fuzz, in_step
 from ifl.trials.faults.kills import cases
 from ifl.trials.faults.soak import GROWTH, soak
+from ifl.trials.faults.target import AGREED, DefectError, Target
 
 # --- kills
 
@@ -186,7 +188,7 @@ def late(seconds: float) -> Message:
 def test_a_decoder_with_a_defect_is_found_out(
     defect: Callable[..., Message], target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fuzzing, "SLOW_SECONDS", 0.05)
+    monkeypatch.setattr(decoder, "SLOW_SECONDS", 0.05)
     target(plain(target))
     target.decode = defect
     with pytest.raises(DefectError):

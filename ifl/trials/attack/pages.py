@@ -11,7 +11,7 @@ from torch import Tensor
 from ifl.analysis.tables import Cell, Table, over_seeds
 
 if TYPE_CHECKING:
-    from ifl.trials.attack.campaign import Pictures
+    from ifl.trials.attack.attacks import Pictures
 
 COLUMNS = 6  # images of each client in the figure
 KNOWLEDGE = ("weights", "architecture", "none")

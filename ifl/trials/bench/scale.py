@@ -8,7 +8,6 @@ warm-up round and then three; time is their median, memory the process's peak.
 
 import argparse
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from matplotlib.ticker import LogLocator
 from ifl.checks import positive
 from ifl.cli.config import CONF
 from ifl.errors import IFLError
+from ifl.trials.memory import peak_mb
 
 COLUMNS = {"seconds": "seconds per round", "peak_mb": "peak memory (MB)"}
 
@@ -41,13 +41,10 @@ def one(data: str, clients: int) -> dict[str, float]:
         start = time.perf_counter()
         engine.round(number)
         spent.append(time.perf_counter() - start)
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert peak is not None
     return {
         "clients": clients,
         "seconds": statistics.median(spent[1:]),
-        "peak_mb": int(peak[1]) * 1024 / 1e6,
+        "peak_mb": peak_mb(),
     }
 
 

@@ -35,7 +35,7 @@ def main() -> int:
         parser.error(f"--kills is not for --{other}; leave one of them out")
     if options.soak and options.soak <= 500:
         parser.error("--soak must be more than the 500 rounds that memory has to settle")
-    from ifl.trials.faults.kills import FaultError
+    from ifl.trials.faults.processes import FaultError
 
     start = time.monotonic()
     try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ifl.runs.folder import read_about
 from ifl.trials.faults.files import differences
-from ifl.trials.faults.kills import PATIENCE, TINY, FaultError, command, temporary_folder
+from ifl.trials.faults.processes import PATIENCE, TINY, FaultError, command, temporary_folder
 
 RUNS = 8
 GRID = ["-m", "launcher=local", f"seed=range({RUNS})", *TINY, "rounds=30", "runtime.quiet=false"]

@@ -6,100 +6,28 @@ interpreter of its own, which takes seconds to start. Half of the instants are u
 time of a run, half are those at which a checkpoint is seen half written.
 """
 
-import multiprocessing
 import os
 import random
 import signal
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-# What a run imports as it goes; a fork has it.
-import sklearn.datasets  # noqa: F401
-import torch._dynamo  # noqa: F401
-import torchvision  # noqa: F401
-
-import ifl.federation.runner  # noqa: F401
 from ifl.cli.config import CONF
-from ifl.cli.run import main
 from ifl.runs.checkpoint import FOLDER, newest
 from ifl.trials.faults.files import Difference, differences
-
-TINY = (
-    *("clients=mlp_homogeneous", "clients.count=3", "clients.members.0.base.widths=[16]"),
-    *("fusion.dim=16", "batch_size=8", "local.tau=2", "rounds=60", "eval_every=7"),
-    *("checkpoint_every=2", "runtime.workers=1", "runtime.threads=1"),
+from ifl.trials.faults.processes import (
+    PATIENCE,
+    TINY,
+    FaultError,
+    Fork,
+    Process,
+    command,
+    temporary_folder,
 )
+
 BY_COMMAND = 10  # one kill of so many is of a command in an interpreter of its own
-PATIENCE = 600  # seconds for what takes a few on an idle machine
-
-
-class FaultError(Exception):
-    """Something did not come to the end that it has to come to after a fault."""
-
-
-class Process(Protocol):
-    """What there is of ``subprocess.Popen`` here."""
-
-    def poll(self) -> int | None:
-        """Return the exit code, if it has ended."""
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-
-    def wait(self) -> int:
-        """Return the exit code once it has ended."""
-
-
-class Fork:
-    """The command line in a fork of this process, which has loaded what it needs.
-
-    Args:
-        typed: the arguments.
-        log: where its output goes.
-    """
-
-    def __init__(self, typed: Sequence[str], log: Path) -> None:
-        context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=self._main, args=(typed, log))
-        self._process.start()
-
-    @staticmethod
-    def _main(typed: Sequence[str], log: Path) -> None:
-        sys.stdout = sys.stderr = log.open("w", buffering=1)
-        sys.argv = ["ifl", f"--config-path={CONF}", *typed]
-        sys.exit(main())
-
-    def poll(self) -> int | None:
-        """Return the exit code, if it has ended."""
-        return self._process.exitcode
-
-    def kill(self) -> None:
-        """Send SIGKILL."""
-        self._process.kill()
-
-    def wait(self) -> int:
-        """Return the exit code once it has ended."""
-        self._process.join()
-        assert self._process.exitcode is not None
-        return self._process.exitcode
-
-
-def command(typed: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
-    """Start the command line in an interpreter and a process group of its own."""
-    with log.open("w") as file:
-        return subprocess.Popen(
-            [sys.executable, "-m", "ifl", *typed],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
 
 
 @dataclass
@@ -161,22 +89,6 @@ def campaign(kills: int, seed: int, say: Callable[[str], None]) -> Tally:
                 resumes = tally.resumes - before
                 say(f"{' '.join(case)}: {share} kills of {trial.seconds:.1f} s, {resumes} resumes")
     return tally
-
-
-class temporary_folder(tempfile.TemporaryDirectory[str]):  # noqa: N801 (a context manager)
-    """A folder for everything, also for the temporary files that killed processes leave."""
-
-    def __init__(self) -> None:
-        super().__init__(prefix="ifl-faults-")
-
-    def __enter__(self) -> Path:  # type: ignore[override]
-        os.environ["TMPDIR"] = tempfile.tempdir = self.name
-        return Path(self.name)
-
-    def __exit__(self, *error: object) -> None:
-        del os.environ["TMPDIR"]
-        tempfile.tempdir = None
-        self.cleanup()
 
 
 class Trial:

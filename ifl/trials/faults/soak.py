@@ -13,18 +13,12 @@ from ifl.cli.config import CONF
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
 from ifl.runs.folder import Round, RunFolder
+from ifl.trials.memory import resident_mb
 
 TINY = ("clients=mlp_homogeneous", "clients.count=3", "clients.members.0.base.widths=[]")
 SMALL = ("fusion.dim=8", "clients.members.0.modular.widths=[]", "batch_size=4", "local.tau=1")
 GROWTH = 0.02  # allowed, of the resident memory
 SETTLED = 500  # rounds until nothing more may grow
-
-
-def resident_mb() -> float:
-    """Return this process's resident memory in MB."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    (line,) = [line for line in status.splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) * 1024 / 1e6
 
 
 def soak(
