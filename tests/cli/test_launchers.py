@@ -176,3 +176,26 @@ def test_as_many_runs_at_once_as_there_are_cores_for() -> None:
     assert runs_at_once(1, 1) == available_cores()
     assert runs_at_once(None, 1) == 1
     assert runs_at_once(1, 10**6) == 1
+
+
+SPAWN = """
+import sys
+from joblib.externals.loky.backend.context import set_start_method
+from ifl.__main__ import main
+if __name__ == "__main__":
+    set_start_method("spawn")
+    sys.exit(main())
+"""
+
+
+def test_processes_that_are_spawned_as_on_windows_give_the_same_numbers(
+    outputs: Path, basic: Ended, tmp_path: Path
+) -> None:
+    program = tmp_path / "spawn.py"
+    program.write_text(SPAWN, encoding="utf-8")
+    typed = ["launcher=local", "seed=0,1", "batch_size=16", *TINY, f"outputs={outputs / 'spawn'}"]
+    done = subprocess.run([sys.executable, program, *typed], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    spawned = rounds(outputs / "spawn")
+    assert len(spawned) == 2
+    assert spawned.items() <= rounds(outputs / "basic").items()
