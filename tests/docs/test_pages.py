@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import fields
-from importlib.util import find_spec
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -189,7 +188,6 @@ def test_the_code_for_notebooks_runs(
 # --- the site
 
 
-@pytest.mark.skipif(find_spec("mkdocs") is None, reason='needs pip install -e ".[docs]"')
 def test_the_site_builds_without_a_warning_and_has_every_method_and_codec(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
     done = subprocess.run(build, capture_output=True, text=True, cwd=ROOT)
