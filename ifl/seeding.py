@@ -1,4 +1,4 @@
-"""Named random streams: every random number follows from (seed, purpose, ...).
+"""Derives named random streams: every random number follows from (seed, purpose, ...).
 
 Streams are derived by hashing their name, so a new consumer shifts nobody
 else's numbers, and every method sees the same partition and initial weights.

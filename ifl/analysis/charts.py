@@ -1,4 +1,4 @@
-"""What figures are made of: lines with intervals, axes, matrices, and the files they become."""
+"""Draws the parts of figures: lines with intervals, axes, matrices; writes PNG, WebP and PDF."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence

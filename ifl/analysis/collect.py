@@ -1,4 +1,4 @@
-"""Run folders, gathered: load them, group them over seeds, name the groups.
+"""Collects run folders: loads them, groups them over seeds, names the groups.
 
 Runs belong together by configuration without the seed, never by path.
 """

@@ -1,4 +1,4 @@
-"""What is read off a single run: accuracy at an uplink, uplink to an accuracy, spreads.
+"""Measures a single run: accuracy at an uplink, uplink to an accuracy, spreads.
 
 Nothing is interpolated and nothing comes from the future: the accuracy at X MB is that of the
 last evaluation for which at most X MB had been sent.

@@ -1,4 +1,4 @@
-"""Names for configurations, by what tells them from one another."""
+"""Names configurations by the settings in which they differ."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Named(Protocol):
-    """What has a name."""
+    """A configuration that has a name."""
 
     @property
     def choices(self) -> Mapping[str, str | None]:

@@ -1,4 +1,4 @@
-"""One table, written as Markdown, LaTeX (booktabs), CSV and HTML with the same numbers."""
+"""Writes a table as Markdown, LaTeX (booktabs), CSV and HTML, with the same numbers."""
 
 import csv
 import io

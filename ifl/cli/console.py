@@ -1,4 +1,4 @@
-"""What a run says on the screen: progress while it goes, a table at the end."""
+"""Prints progress while a run or a sweep goes on, and a table at the end."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What an error that ends the command means: one sentence, where Hydra prints a paragraph."""
+"""Explains an error that ends the command in one sentence, where Hydra prints a paragraph."""
 
 import difflib
 import re

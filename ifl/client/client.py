@@ -1,4 +1,4 @@
-"""A client (a vendor): its network, its shard, its optimisers, its own random streams."""
+"""Trains one client (a vendor): its network, shard, optimisers and random streams."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What leaves a client of labels and z, and what a run may say of it in the end.
+"""Privatises uploads: randomises labels, clips z and adds noise; reports the epsilon of a run.
 
 Labels are told by permanent randomised response (Erlingsson et al. 2014, RAPPOR): a sample's label
 is drawn once, from a stream of the seed, and told the same whenever the sample is sent. So the

@@ -1,4 +1,4 @@
-"""Training settings: optimisers, batch size, seed and device, as all parties agree on them."""
+"""Holds training settings that all parties share: optimisers, batch size, seed and device."""
 
 import math
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from ifl.errors import ConfigError
 
 @dataclass(frozen=True)
 class Optimizers:
-    """How to make the optimiser of a base block and of a modular block (eta_b, eta_m).
+    """Makers of the optimisers of a base block and of a modular block (eta_b, eta_m).
 
     Args:
         decay_rounds: over which all learning rates fall (``ifl.client.steps``); None if they stay.
@@ -64,7 +64,7 @@ class Optimizers:
 
 @dataclass(frozen=True)
 class Training:
-    """What the parties agree on before they start.
+    """Training settings that the parties agree on before they start.
 
     Args:
         optimizers, batch_size, seed, device: of every client.

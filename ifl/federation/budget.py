@@ -1,4 +1,4 @@
-"""Whether a budget in bytes allows a run at all: held against what its first round sends up."""
+"""Checks the uplink budget against the cost of the first round."""
 
 from itertools import chain
 

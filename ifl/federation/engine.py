@@ -22,7 +22,7 @@ from ifl.seeding import global_stream
 
 
 class Outcome(NamedTuple):
-    """What became of a round."""
+    """The outcome of a round."""
 
     train_loss: float | None  # mean of all training losses; None if there are none
     clients: int  # that took part to the end

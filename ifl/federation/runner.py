@@ -1,4 +1,4 @@
-"""The only round loop: evaluation, records, checkpoints."""
+"""Runs the only round loop: evaluation, records, checkpoints."""
 
 import time
 from collections.abc import Callable, Mapping

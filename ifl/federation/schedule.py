@@ -1,4 +1,4 @@
-"""When a run is evaluated, kept and ended."""
+"""Schedules a run: evaluations, checkpoints, and the limit that ends it."""
 
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ class Schedule:
 
     @property
     def only_bytes(self) -> bool:
-        """Whether nothing but ``uplink_mb`` ends the run."""
+        """Return whether nothing but ``uplink_mb`` ends the run."""
         return self.rounds is None and self.accuracy is None and self.seconds is None
 
     def uplink_bytes(self, clients: int) -> float:

@@ -57,7 +57,7 @@ class Server(Protocol):
 
 
 class Method(Protocol):
-    """What the engine, the evaluation and the command line know of a method."""
+    """A method, as the engine, the evaluation and the command line see it."""
 
     def open(self, clients: Sequence[Client]) -> Server:
         """Check and align the clients, and return a fresh server half.

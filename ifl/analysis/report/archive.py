@@ -1,4 +1,4 @@
-"""Sections of a report that stands: kept where the runs that they show are not at hand any more."""
+"""Keeps sections of an earlier report whose runs are no longer at hand."""
 
 import re
 from collections.abc import Collection

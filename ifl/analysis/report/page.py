@@ -1,4 +1,4 @@
-"""One HTML page with every study: pictures inside, nothing loaded from anywhere."""
+"""Renders one HTML page with every study: pictures inside, nothing loaded from anywhere."""
 
 import base64
 from collections.abc import Sequence

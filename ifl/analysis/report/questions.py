@@ -1,4 +1,4 @@
-"""What an experiment asks and what the paper claims, from the comment that heads its yaml."""
+"""Reads an experiment's question and the paper's claim from the comment that heads its yaml."""
 
 from pathlib import Path
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Run folders, shown: a section for every study and data set, with what it draws and says."""
+"""Builds a section of the report for every study and data set: figures, tables, claims."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ MEASURED += ["accuracy_cross", "accuracy_sd", "seconds"]
 
 @dataclass(frozen=True)
 class Section:
-    """What there is to show of one study on one data set.
+    """A section: one study on one data set.
 
     Args:
         study: its folder below outputs.

@@ -1,4 +1,4 @@
-"""The studies of the paper and of its open questions: how each is drawn and what it claims."""
+"""Studies of the paper's claims and open questions: figures, tables and claims of each."""
 
 from ifl.analysis.studies import (
     ablation,

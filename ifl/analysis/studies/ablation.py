@@ -1,4 +1,4 @@
-"""beyond/ablation: what each ingredient is worth, alone and left out."""
+"""Study beyond/ablation: the gain of each ingredient, alone and left out."""
 
 from collections.abc import Callable, Mapping, Sequence
 

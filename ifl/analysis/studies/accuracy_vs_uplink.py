@@ -1,4 +1,4 @@
-"""paper/accuracy_vs_uplink and paper/homogeneous: what a byte of uplink buys."""
+"""Studies paper/accuracy_vs_uplink and paper/homogeneous: accuracy against uplink bytes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

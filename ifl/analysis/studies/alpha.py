@@ -1,4 +1,4 @@
-"""open/alpha: accuracy and spread against label skew."""
+"""Study open/alpha: accuracy and spread against label skew."""
 
 from collections.abc import Sequence
 

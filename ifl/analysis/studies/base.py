@@ -1,4 +1,4 @@
-"""What a study is: labels, figures, tables, and what becomes of the paper's claim."""
+"""Defines a study: labels, figures, tables, and the paper's claim beside the result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,7 +41,7 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """How the runs of an experiment of conf/experiment are shown.
+    """A study: shows the runs of an experiment of conf/experiment.
 
     Args:
         name: of the experiment.

@@ -1,4 +1,4 @@
-"""beyond/choices: settings of the methods of beyond/pareto, on held-out training data."""
+"""Study beyond/choices: optimisers of the methods of beyond/pareto, on validation data."""
 
 from collections.abc import Sequence
 from textwrap import fill

@@ -1,4 +1,4 @@
-"""open/clients: how bytes and accuracy grow with the number of clients."""
+"""Study open/clients: bytes and accuracy against the number of clients."""
 
 from collections.abc import Sequence
 from math import nan

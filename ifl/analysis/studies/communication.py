@@ -1,4 +1,4 @@
-"""paper/communication: what travels, by kind and direction."""
+"""Study paper/communication: bytes sent, by kind and direction."""
 
 from collections.abc import Sequence
 

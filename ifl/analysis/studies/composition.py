@@ -1,4 +1,4 @@
-"""paper/composition, open/diversity and open/depth: do blocks of different owners fit together?"""
+"""Studies paper/composition, open/diversity and open/depth: accuracy of every composition."""
 
 from collections.abc import Sequence
 

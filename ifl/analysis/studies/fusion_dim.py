@@ -1,4 +1,4 @@
-"""open/fusion_dim: accuracy against the fusion dimension d."""
+"""Study open/fusion_dim: accuracy against the fusion dimension d."""
 
 from collections.abc import Sequence
 

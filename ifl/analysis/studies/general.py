@@ -1,4 +1,4 @@
-"""Draws and tabulates any runs, whatever tells them apart."""
+"""Draws and tabulates any runs, whichever settings differ between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""open/optimizer: each method's best optimiser, on held-out training data."""
+"""Study open/optimizer: each method's best optimiser, on validation data."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""beyond/pareto: the most accuracy per byte, all methods and codecs."""
+"""Study beyond/pareto: accuracy against bytes, all methods and codecs."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""open/shard_size: how much of IFL's lead over split learning hangs on a client's images."""
+"""Study open/shard_size: IFL's lead over split learning against the images of a client."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan

@@ -1,4 +1,4 @@
-"""open/tau: when does IFL's saving of bytes justify its computing?
+"""Study open/tau: bytes saved against computing time spent, by local steps.
 
 The time to reach an accuracy is taken as computing seconds, measured with all clients on one
 core and with evaluations, plus a client's bytes both ways over the speed of its link. So IFL is
@@ -34,7 +34,7 @@ MEGABITS = 8  # of a MB
 
 
 class Cost(NamedTuple):
-    """What it took to reach an accuracy, mean over seeds."""
+    """The cost of reaching an accuracy, mean over seeds."""
 
     seconds: float
     mb: float  # of a client, up and down

@@ -1,4 +1,4 @@
-"""open/upload_rows: few rows often or many seldom, at equal bytes and equal local steps."""
+"""Study open/upload_rows: few rows often or many seldom, at equal bytes and equal local steps."""
 
 from collections.abc import Sequence
 

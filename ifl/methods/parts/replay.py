@@ -1,4 +1,4 @@
-"""What a client makes of the pools it kept: it replays them, and aligns to their class means.
+"""Replays the pools that a client kept, and aligns base blocks to their class means.
 
 Neither sends a byte, since a pool was broadcast to everybody anyway. Sources: experience replay
 (Lin 1992; Rolnick et al. 2019); pulling features to class centres (Wen et al. 2016, "A

@@ -1,4 +1,4 @@
-"""Split learning's part on the server: modular blocks that learn from z (B, d) and y (B,)."""
+"""Trains modular blocks on the server from z (B, d) and y (B,), as split learning does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy

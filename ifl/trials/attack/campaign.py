@@ -1,4 +1,4 @@
-"""What scripts/attack.py does to one seed: train a federation, then attack every client of it."""
+"""Attacks one seed: trains a federation, then attacks every client of it."""
 
 import argparse
 from collections.abc import Sequence
