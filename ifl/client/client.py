@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.client.divergence import Watch
+from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import PORTION, batched, draws, optimizer_of
@@ -31,6 +32,7 @@ class Client:
         name: how messages to the user call it, such as "client 2 (conv_base)".
         number: k, from 0; also names its random streams.
         training: its batch size is at most the size of the shard.
+        disclosure: what its uploads tell of labels and z.
 
     Raises:
         ConfigError: the shard holds less than one batch.
@@ -43,6 +45,7 @@ class Client:
         model: SplitModel,
         shard: Shard,
         training: Training,
+        disclosure: Disclosure = Disclosure(),  # noqa: B008 (frozen)
     ) -> None:
         if training.batch_size > len(shard):
             raise ConfigError(
@@ -57,6 +60,7 @@ class Client:
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
         self.draws = draws(self.model, Shard(shard.x[:2], shard.y[:2]).inputs())
         self.training = training
+        self.disclosure = disclosure
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
         self.optimizers = (self.base_optimizer, self.modular_optimizer)
@@ -75,7 +79,7 @@ class Client:
         self._x = shard.inputs().to(self.training.device)
         self._y = shard.y.to(self.training.device)
         self.told = self._y  # (n,) int64: the labels that it sends, drawn once for the whole run
-        if response := self.training.disclosure.labels:
+        if response := self.disclosure.labels:
             stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
             self.told = response(self._y, stream)
         self.places = torch.empty(0, dtype=torch.int64)  # of the samples that were drawn last

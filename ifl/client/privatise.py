@@ -36,7 +36,7 @@ def release(me: Client, z: Tensor, y: Tensor, round_number: int) -> tuple[Tensor
 
     Where nothing is hidden, that is z and y themselves.
     """
-    hidden = me.training.disclosure
+    hidden = me.disclosure
     if hidden.labels:
         y = me.told.index_select(0, me.places)
     if hidden.z:
@@ -47,13 +47,12 @@ def release(me: Client, z: Tensor, y: Tensor, round_number: int) -> tuple[Tensor
     return z, y
 
 
-def told(clients: Sequence[Client]) -> dict[str, Any]:
+def told(hidden: Disclosure, clients: Sequence[Client]) -> dict[str, Any]:
     """Return the entry "privacy" of run.json, after the last round; none where nothing is hidden.
 
     It holds the settings, the epsilons and what they cover. ``releases`` is how often z of one
     image was sent at the most; of no noise, epsilon is None.
     """
-    hidden = clients[0].training.disclosure
     if not hidden:
         return {}
     entry: dict[str, Any] = {"label_epsilon": None, "epsilon": None}

@@ -14,6 +14,7 @@ import torch
 from ifl.checks import check_one_of, check_whole
 from ifl.client.client import Client
 from ifl.client.privatise import check_choice, release
+from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
@@ -75,15 +76,15 @@ class IFL:
         check_upload(self.upload, self.upload_batch)
         check_relay(self.relay, self.relay_rows, self.stage2)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server.
 
         Raises:
             ConfigError: a client has fewer samples than it is to send, or what is hidden of
                 labels or z does not go with how rows are chosen.
         """
-        check_choice(clients[0].training.disclosure, self.upload.pick, self.relay)
         for client in clients:
+            check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
@@ -106,7 +107,7 @@ class IFL:
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
         newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
         for pool_z, pool_y in chain(newest, more):
-            loss = me.training.disclosure.loss(me.model.modular(pool_z), pool_y)
+            loss = me.disclosure.loss(me.model.modular(pool_z), pool_y)
             me.watch.descend(loss, me.modular_optimizer)
         return torch.stack(losses)
 
