@@ -1,6 +1,7 @@
 """A client (a vendor): its network, its shard, its optimisers, its own random streams."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,25 @@ from ifl.runs.checkpoint import State
 from ifl.seeding import rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of a client's shard and their places in it; unpacks as ``x, y = batch``.
+
+    Args:
+        x: (B, C, H, W) float32 images, augmented.
+        y: (B,) int64 labels.
+        places: (B,) int64, in the shard.
+    """
+
+    x: Tensor
+    y: Tensor
+    places: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield x and y."""
+        yield from (self.x, self.y)
 
 
 class Client:
@@ -82,7 +102,6 @@ class Client:
         if response := self.disclosure.labels:
             stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
             self.told = response(self._y, stream)
-        self.places = torch.empty(0, dtype=torch.int64)  # of the samples that were drawn last
         self._order = torch.empty(0, dtype=torch.int64)
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
@@ -90,21 +109,21 @@ class Client:
         """Yield all samples once as they are: x (n, C, H, W) float32, y (n,) int64."""
         return batched(self._x, self._y, PORTION)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Return the next mini-batch: x (B, C, H, W) float32, y (B,) int64."""
+    def batch(self) -> Batch:
+        """Return the next mini-batch."""
         size = self.training.batch_size
         if len(self._order) < size:
             self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
         chosen, self._order = self._order[:size], self._order[size:]
         return self.samples(chosen)
 
-    def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples of its shard by their places (n,) int64, as ``batch``; note the places."""
-        self.places = places = places.to(self._x.device)
+    def samples(self, places: Tensor) -> Batch:
+        """Return samples of its shard by their places (n,) int64."""
+        places = places.to(self._x.device)
         x, y = self._x.index_select(0, places), self._y.index_select(0, places)
-        return self.training.augment(x, self._views), y
+        return Batch(self.training.augment(x, self._views), y, places)
 
-    def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, count: int) -> Iterator[Batch]:
         """Yield the next ``count`` mini-batches."""
         for _ in range(count):
             yield self.batch()

@@ -92,14 +92,14 @@ class IFL:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
         losses, pull = [], self.align.pull(me)
         with frozen(me.model.modular):
-            for x, y in me.batches(self.tau):
-                losses.append(me.step(x, y, me.base_optimizer, pull=pull))
+            for batch in me.batches(self.tau):
+                losses.append(me.step(batch.x, batch.y, me.base_optimizer, pull=pull))
 
         if self.upload_batch == "fresh":
-            x, y = self.upload.batch(me, round_number)
+            batch = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
-            z = me.model.base(x)
-        z, y = release(me, z, y, round_number)
+            z = me.model.base(batch.x)
+        z, y = release(me, z, batch, round_number)
         pool = yield Message(z=z, y=y)
 
         assert pool is not None

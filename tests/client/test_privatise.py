@@ -30,7 +30,7 @@ from torch import Tensor
 from ifl.cli.run import main
 from ifl.client.privacy import ClippedNoise, Privacy
 from ifl.client.privacy_accounting import epsilon
-from ifl.client.privatise import told
+from ifl.client.privatise import release, told
 from ifl.client.randomised_response import RandomisedResponse
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
@@ -93,6 +93,15 @@ def test_a_label_goes_with_its_image_wherever_the_batch_comes_from(
         assert torch.cat(seen).any()
 
 
+def test_a_batch_is_released_as_itself_whatever_was_drawn_after_it(tiny: Build) -> None:
+    me = clients(tiny(IFL(), privacy=Privacy(label_epsilon=1, clip=1)))[0]
+    batch, z = me.batch(), torch.zeros(8, 8)
+    me.batch()  # as a method may, before it sends
+    _, y = release(me, z, batch, 1)
+    assert torch.equal(y, me.told[batch.places])
+    assert me.memory["released"].nonzero().flatten().tolist() == sorted(batch.places.tolist())
+
+
 def test_z_is_clipped_and_noisy_by_a_stream_of_each_round(
     tiny: Build, sent: list[dict[int, Message]]
 ) -> None:
@@ -113,7 +122,7 @@ def test_stage_1_learns_from_true_labels_and_z_and_its_batches_stay(tiny: Build)
     for one, other in zip(clients(plain), clients(hidden), strict=True):
         assert equal(parameters(one.model.base), parameters(other.model.base))
         assert not equal(parameters(one.model.modular), parameters(other.model.modular))
-        assert torch.equal(one.batch()[0], other.batch()[0])
+        assert torch.equal(one.batch().x, other.batch().x)
 
 
 def modulars(engine: Engine) -> list[Tensor]:
