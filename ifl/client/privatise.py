@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ifl.client.client import Client
+from ifl.client.client import Batch, Client
 from ifl.client.privacy import Disclosure
 from ifl.client.privacy_accounting import epsilon
 from ifl.errors import ConfigError
@@ -31,29 +31,28 @@ COVERS_Z = (
 )
 
 
-def release(me: Client, z: Tensor, y: Tensor, round_number: int) -> tuple[Tensor, Tensor]:
-    """Return what a client sends for z (rows, d) and y (rows,) of the samples it drew last.
+def release(me: Client, z: Tensor, batch: Batch, round_number: int) -> tuple[Tensor, Tensor]:
+    """Return what a client sends for z (rows, d) of a batch, and for its y (rows,).
 
     Where nothing is hidden, that is z and y themselves.
     """
-    hidden = me.training.disclosure
+    hidden, y = me.disclosure, batch.y
     if hidden.labels:
-        y = me.told.index_select(0, me.places)
+        y = me.told.index_select(0, batch.places)
     if hidden.z:
         counts = me.memory.get(RELEASED, torch.zeros(len(me.shard), dtype=torch.int64))
-        counts.index_add_(0, me.places.cpu(), torch.ones(len(me.places), dtype=torch.int64))
+        counts.index_add_(0, batch.places.cpu(), torch.ones(len(y), dtype=torch.int64))
         me.memory[RELEASED] = counts
         z = hidden.z(z, rng(me.training.seed, "client", me.number, "privacy", round_number))
     return z, y
 
 
-def told(clients: Sequence[Client]) -> dict[str, Any]:
+def told(hidden: Disclosure, clients: Sequence[Client]) -> dict[str, Any]:
     """Return the entry "privacy" of run.json, after the last round; none where nothing is hidden.
 
     It holds the settings, the epsilons and what they cover. ``releases`` is how often z of one
     image was sent at the most; of no noise, epsilon is None.
     """
-    hidden = clients[0].training.disclosure
     if not hidden:
         return {}
     entry: dict[str, Any] = {"label_epsilon": None, "epsilon": None}

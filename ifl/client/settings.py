@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from ifl.checks import check_above, check_made_of, check_whole, typed
-from ifl.client.privacy import Disclosure
 from ifl.client.steps import OptimizerMaker
 from ifl.data.augment import Distortion
 from ifl.errors import ConfigError
@@ -69,7 +68,6 @@ class Training:
     Args:
         optimizers, batch_size, seed, device: of every client.
         augment: of the images of every batch.
-        disclosure: what uploads tell of labels and z.
 
     Raises:
         ConfigError: the batch size or the seed is out of range.
@@ -80,7 +78,6 @@ class Training:
     seed: int = 0
     device: str = "cpu"
     augment: Distortion = Distortion()  # noqa: RUF009 (frozen)
-    disclosure: Disclosure = Disclosure()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)

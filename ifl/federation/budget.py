@@ -46,7 +46,7 @@ def first_uplink(engine: Engine) -> int:
     They are those of uploads of zeros: with a codec whose sizes hang on the values, at least
     about so many.
     """
-    seed, drawn = engine.clients[0].training.seed, engine.participation.present
+    seed, drawn = engine.training.seed, engine.participation.present
     rounds = (drawn(engine.clients, seed, number) for number in range(1, PATIENCE + 1))
     present = next(filter(None, rounds), [])
     sizes: dict[int, int] = {}  # of each form once: split learning expects one tau times

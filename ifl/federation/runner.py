@@ -46,14 +46,14 @@ def run(
     engine = federation.engine
     clients, ledger = engine.clients, engine.channel.ledger
     check_budget(schedule, engine)
-    test_x = federation.data.test.inputs().to(clients[0].training.device)
+    test_x = federation.data.test.inputs().to(engine.training.device)
     test_y = federation.data.test.y.to(test_x.device)
     number, before, final = _take_up(engine, folder)
     if final:  # killed after its last round
         begin(number)
         folder.describe(final)
         return final
-    about = {**about, **provenance(clients[0].training.device), **times(folder.path)}
+    about = {**about, **provenance(engine.training.device), **times(folder.path)}
     folder.describe({**about, "finished": False})
     folder.write_partition(federation.class_table())
     begin(number)
@@ -98,7 +98,7 @@ def run(
             name: getattr(row, name)
             for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
         },
-        **told(clients),
+        **told(federation.disclosure, clients),
     }
     if schedule.checkpoint_every:
         _keep(engine, folder, row, final)  # the trained networks

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
@@ -59,8 +60,11 @@ class Server(Protocol):
 class Method(Protocol):
     """A method, as the engine, the evaluation and the command line see it."""
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Check and align the clients, and return a fresh server half.
+
+        Args:
+            training: what all parties agreed on, for what the server trains itself.
 
         Raises:
             ConfigError: these clients cannot be trained by this method.

@@ -41,7 +41,7 @@ class Centralized:
         check_whole("local.tau", self.tau, 1)
         check_whole("method.architecture", self.architecture, 0)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server with a copy of the chosen network.
 
         Raises:
@@ -52,12 +52,12 @@ class Centralized:
                 f"method.architecture must name a client from 0 to {len(clients) - 1}, "
                 f"got {self.architecture}"
             )
-        chosen = clients[self.architecture]
+        model = deepcopy(clients[self.architecture].model)
         forms = {
             c.number: {"x": Expected(c.shard.x.shape, torch.uint8), "y": labels(len(c.shard))}
             for c in clients
         }
-        return CentralizedServer(deepcopy(chosen.model), chosen.training, self.tau, forms)
+        return CentralizedServer(model, training, self.tau, forms)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Send the shard when first here; nothing once the server has it."""

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_at_least, check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
@@ -48,7 +49,7 @@ class FedDistill:
         check_whole("local.tau", self.tau, 1)
         check_at_least("method.gamma", self.gamma, 0)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""
         return FedDistillServer(clients)
 

@@ -11,6 +11,7 @@ import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
@@ -44,14 +45,14 @@ class FedGH:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every modular block the same start; return the server that trains its own.
 
         Raises:
             ConfigError: the modular blocks are not of one architecture.
         """
         same_start("method=fedgh", clients, "modular")
-        return FedGHServer(clients)
+        return FedGHServer(clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps, send the means of z by class, take over the server's block."""
@@ -75,10 +76,9 @@ class FedGH:
 class FedGHServer(ModularBlocks):
     """Trains a modular block on what came and hands it out; keeps it for the others."""
 
-    def __init__(self, clients: Sequence[Client]) -> None:
+    def __init__(self, clients: Sequence[Client], training: Training) -> None:
         first = clients[0]
-        make = first.training.optimizers.modular
-        super().__init__(first.model.modular, {first.number: 1}, make)
+        super().__init__(first.model.modular, {first.number: 1}, training.optimizers.modular)
         self.newest = Newest(self.modulars[first.number], [c.number for c in clients])
         self.forms: Mapping[int, Form] = {
             c.number: {"z": floats(len(c.classes), "d"), "y": labels(len(c.classes))}

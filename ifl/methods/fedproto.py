@@ -12,6 +12,7 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ifl.checks import check_at_least, check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
@@ -44,7 +45,7 @@ class FedProto:
         check_whole("local.tau", self.tau, 1)
         check_at_least("method.lam", self.lam, 0)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""
         return FedProtoServer(clients)
 

@@ -13,6 +13,7 @@ import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
 from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
 
@@ -39,7 +40,7 @@ class FL:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every client the same start; return the averaging server.
 
         Raises:

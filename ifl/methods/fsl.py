@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ifl.checks import check_flag, check_one_of, check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.client.steps import descend
 from ifl.comm.message import Message
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
@@ -48,7 +49,7 @@ class FSL:
         check_one_of("method.server", self.server, "shared", "per_client")
         check_flag("method.sync_base", self.sync_base)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server whose modular blocks start as copies of client 0's.
 
         Raises:
@@ -56,7 +57,7 @@ class FSL:
         """
         if self.sync_base:
             same_start("method=fsl with method.sync_base=true", clients, "base")
-        return FSLServer(self, clients)
+        return FSLServer(self, clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps with the server's gradients; the server knows the losses."""
@@ -83,8 +84,8 @@ class FSL:
 class FSLServer(SplitServer):
     """Teaches the modular blocks; averages the base blocks at the end of a round, if asked to."""
 
-    def __init__(self, fsl: FSL, clients: Sequence[Client]) -> None:
-        model, make = clients[0].model, clients[0].training.optimizers.modular
+    def __init__(self, fsl: FSL, clients: Sequence[Client], training: Training) -> None:
+        model, make = clients[0].model, training.optimizers.modular
         samples = {c.number: len(c.shard) for c in clients}
         owners = samples if fsl.server == "per_client" else {clients[0].number: 1}
         bases = Averaging(deepcopy(model.base), samples) if fsl.sync_base else None

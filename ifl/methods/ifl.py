@@ -14,6 +14,7 @@ import torch
 from ifl.checks import check_one_of, check_whole
 from ifl.client.client import Client
 from ifl.client.privatise import check_choice, release
+from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
@@ -75,15 +76,15 @@ class IFL:
         check_upload(self.upload, self.upload_batch)
         check_relay(self.relay, self.relay_rows, self.stage2)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server.
 
         Raises:
             ConfigError: a client has fewer samples than it is to send, or what is hidden of
                 labels or z does not go with how rows are chosen.
         """
-        check_choice(clients[0].training.disclosure, self.upload.pick, self.relay)
         for client in clients:
+            check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
@@ -91,14 +92,14 @@ class IFL:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
         losses, pull = [], self.align.pull(me)
         with frozen(me.model.modular):
-            for x, y in me.batches(self.tau):
-                losses.append(me.step(x, y, me.base_optimizer, pull=pull))
+            for batch in me.batches(self.tau):
+                losses.append(me.step(batch.x, batch.y, me.base_optimizer, pull=pull))
 
         if self.upload_batch == "fresh":
-            x, y = self.upload.batch(me, round_number)
+            batch = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
-            z = me.model.base(x)
-        z, y = release(me, z, y, round_number)
+            z = me.model.base(batch.x)
+        z, y = release(me, z, batch, round_number)
         pool = yield Message(z=z, y=y)
 
         assert pool is not None
@@ -106,7 +107,7 @@ class IFL:
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
         newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
         for pool_z, pool_y in chain(newest, more):
-            loss = me.training.disclosure.loss(me.model.modular(pool_z), pool_y)
+            loss = me.disclosure.loss(me.model.modular(pool_z), pool_y)
             me.watch.descend(loss, me.modular_optimizer)
         return torch.stack(losses)
 

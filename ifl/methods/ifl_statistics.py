@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
@@ -67,7 +68,7 @@ class IFLStatistics:
         check_made_of("method.align", self.align, Align)
         check_one_of("method.relay", self.relay, "all", "merged")
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Tell the clients how many they are; return a stateless server."""
         for client in clients:
             client.memory[CLIENTS] = len(clients)

@@ -12,6 +12,7 @@ import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
 
@@ -38,7 +39,7 @@ class LGFedAvg:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every modular block the same start; return the averaging server.
 
         Raises:

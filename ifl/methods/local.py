@@ -7,6 +7,7 @@ import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 
 
@@ -26,7 +27,7 @@ class Local:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server that is never spoken to."""
         return StatelessServer()
 

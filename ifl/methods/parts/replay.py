@@ -97,7 +97,7 @@ class Align:
         Args:
             samples: (rows,), how many a row of z is the mean of; None for 1.
         """
-        response = me.training.disclosure.labels
+        response = me.disclosure.labels
         classes = 1 + max(int(y.max()), int(me.shard.y.max()))
         members = one_hot(y, response.classes if response else classes).to(z.dtype)
         if samples is not None:
