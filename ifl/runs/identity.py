@@ -38,7 +38,8 @@ MOVED: Mapping[str, str] = {
     "ifl.upload.Upload": "ifl.methods.parts.row_selection.Upload",
 }
 FIRST = {new: old for old, new in MOVED.items()}
-# Settings that came later: by these values they tell no run apart from those of before.
+# Settings that came later: by these values they tell no run apart from those of before. The first
+# is the default, in conf/ and in the library (tests/cli/test_defaults.py).
 LATER: Mapping[str, tuple[Any, ...]] = {
     "augment._target_": ("ifl.augment.Distortion",),
     "augment.degrees": (0,),
