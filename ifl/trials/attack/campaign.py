@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from ifl.cli.build import assemble, make
+from ifl.cli.build import assemble, make, make_block
 from ifl.cli.config import CONF
 from ifl.client.privacy import ClippedNoise
 from ifl.errors import ConfigError
@@ -51,7 +51,8 @@ def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pi
     for victim in clients:
         attacker = clients[(victim.number + 1) % len(clients)]
         with global_stream(seed, "attack", victim.number, "modules"):
-            fresh = make(members[victim.number % len(members)].base)
+            own = members[victim.number % len(members)].base
+            fresh = make_block(own, federation.data, config.fusion.dim)
             fresh = fresh.to(memory_format=torch.channels_last)
             surrogates = {"architecture": fresh, "none": deepcopy(attacker.model.base)}
             attack = Attack(
