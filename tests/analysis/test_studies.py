@@ -16,7 +16,7 @@ from studies import fill
 from written_runs import T2, command, write_run
 
 from ifl.analysis.collect import group_runs, load
-from ifl.analysis.report.page import describe
+from ifl.analysis.report.archive import describe
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, sections
 from ifl.analysis.studies import STUDIES, ablation, pareto
