@@ -16,6 +16,7 @@ from ifl.analysis.naming import labels
 from ifl.errors import IFLError
 from ifl.runs.folder import SCHEMA_VERSION, TABLES, read_about
 from ifl.runs.identity import fingerprint, relevant
+from ifl.runs.method import MethodEntry, method_entry
 
 MB = 1e6  # bytes
 OWNED: Mapping[str, Any] = {"round": float, "base": str, "modular": str, "accuracy": float}
@@ -32,6 +33,7 @@ class Run:
     study: str
     command: str  # as it was typed; empty where that is not known
     choices: Mapping[str, str | None]
+    method: MethodEntry
     path: Path
     config: Mapping[str, Any]  # by dotted key, without what tells no group from another
     rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy; MB and accuracy_worst
@@ -61,9 +63,9 @@ class Group:
     runs: Sequence[Run]  # by seed
 
     @property
-    def method(self) -> str:
-        """The choice of conf/method."""
-        return str(self.runs[0].choices["method"])
+    def method(self) -> MethodEntry:
+        """What run.json says of the method."""
+        return self.runs[0].method
 
     @property
     def data(self) -> str:
@@ -141,7 +143,7 @@ def _read(path: Path) -> Run:
         raise IFLError(f"not finished ({about.get('stop_reason', 'running or interrupted')})")
     try:
         facts = {key: about[key] for key in ("seed", "ended", "data", "choices")}
-        facts["group"] = fingerprint(about["config"], "seed")
+        facts |= {"group": fingerprint(about["config"], "seed"), "method": method_entry(about)}
         facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
         config = relevant(about["config"], "seed")
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
@@ -160,16 +162,16 @@ def _read(path: Path) -> Run:
     return Run(**facts, path=path, config=config, rounds=rounds, compositions=compositions)
 
 
-def group_runs(
-    runs: Sequence[Run], name: Callable[[Run], str] | None = None, first: Sequence[str] = ()
-) -> list[Group]:
-    """Gather the runs of one data set over seeds, sorted by label.
+def group_runs(runs: Sequence[Run], name: Callable[[Run], str] | None = None) -> list[Group]:
+    """Gather the runs of one data set over seeds, sorted by method and label.
+
+    The paper's method and its kin come first, then the others by title, then who never sends
+    and who sends once. Without ``name``, labels alone decide.
 
     Args:
         runs: of one data set.
         name: labels a run; where it gives several groups one label, what tells them apart is
             added. By default all of the label is what tells groups apart.
-        first: methods that come before others, in this order.
     """
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
@@ -180,9 +182,8 @@ def group_runs(
         at = [n for n, label in enumerate(names) if label == shared]
         for n, label in zip(at, labels([firsts[n] for n in at]), strict=True):
             names[n] = ", ".join([shared, *label.split(", ")[1:]])
-    order = {method: n for n, method in enumerate(first)}
-    gathered = map(Group, names, groups.values())
-    return sorted(gathered, key=lambda group: (order.get(group.method, 99), _rank(group.label)))
+    gathered = sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.label))
+    return sorted(gathered, key=lambda group: group.method.place) if name else gathered
 
 
 def _rank(label: str) -> list[str | float]:

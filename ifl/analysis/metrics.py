@@ -12,7 +12,6 @@ import pandas as pd
 from ifl.analysis.collect import Run
 
 Column = Literal["uplink_mb", "uplink_mb_per_client", "total_mb_per_client"]
-SILENT = ("local", "centralized")  # sends nothing, or its raw data once
 
 
 class At(NamedTuple):

@@ -64,6 +64,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     from ifl.cli.build import assemble
     from ifl.federation.runner import run  # seconds to import: not needed for what is finished
     from ifl.federation.schedule import Schedule
+    from ifl.methods.base import described
 
     schedule = Schedule(
         config.rounds,
@@ -72,12 +73,13 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         **config.stop,
     )
     federation = assemble(config)
-    described = plain(config)
+    chosen = choices()
     about = {
         "data": federation.data.name,
         "seed": config.seed,
-        "choices": choices(),
-        "config": described,
+        "choices": chosen,
+        "method": described(federation.engine.method, chosen["method"]),
+        "config": plain(config),
         "recipe": recipe_of_job(),
         "command": os.environ.get(COMMAND),
     }

@@ -80,9 +80,9 @@ def check_hidden(method: object, hidden: Disclosure) -> None:
     """Raise ConfigError if something is to be hidden and the method would send it all the same."""
     if hidden and not getattr(method, "hides", False):
         raise ConfigError(
-            "privacy.label_epsilon, privacy.clip and privacy.noise are kept by method=ifl, "
-            f"ifl_aligned and ifl_frugal, not by {type(method).__name__}; set them to null, or "
-            "choose one of these methods"
+            "privacy.label_epsilon, privacy.clip and privacy.noise are kept by methods that hide "
+            f"what they send, not by {type(method).__name__}; set them to null, or choose such a "
+            "method, as method=ifl is"
         )
 
 

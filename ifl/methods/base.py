@@ -9,17 +9,19 @@ method and gives everyone the start that the seed prescribes, which costs no byt
 """
 
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ifl.checks import check_text
 from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
 from ifl.runs.checkpoint import State
+from ifl.runs.method import Sends
 
 Reply = Message | None  # what the server says to one client, if anything
 Conversation = Generator[Message, Reply, Tensor | None]
@@ -58,7 +60,21 @@ class Server(Protocol):
 
 
 class Method(Protocol):
-    """A method, as the engine, the evaluation and the command line see it."""
+    """A method, as the engine, the evaluation, the command line and figures see it.
+
+    Attributes:
+        sends: in which rounds its clients upload: "each round", "once" or "never".
+        hides: whether it sends no label and no z but by ``client.privatise.release``.
+        kinds: what its messages hold, both ways: {kind, as in traffic.csv: words for it}.
+    """
+
+    sends: ClassVar[Sends]
+    hides: ClassVar[bool]
+    kinds: ClassVar[Mapping[str, str]]
+
+    @property
+    def title(self) -> str:
+        """Its name in figures and tables; a yaml of conf/method may give it another one."""
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Check and align the clients, and return a fresh server half.
@@ -79,6 +95,25 @@ class Method(Protocol):
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the base blocks and the modular blocks that exist, by owner."""
+
+
+def described(method: Method, choice: str) -> dict[str, Any]:
+    """Return the entry "method" of run.json, from which figures and tables take their words.
+
+    Args:
+        method: one that says nothing of itself is named after its choice and sends each round.
+        choice: the option of conf/method.
+
+    Raises:
+        ConfigError: its title is not text.
+    """
+    title = getattr(method, "title", choice)
+    check_text("method.title", title)
+    return {
+        "title": title,
+        "sends": getattr(method, "sends", "each round"),
+        "kinds": dict(getattr(method, "kinds", {})),
+    }
 
 
 class StatelessServer:

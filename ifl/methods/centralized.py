@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,16 @@ class Centralized:
     Args:
         tau: steps a round.
         architecture: the client whose network is trained.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "once"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"x": "images", "y": "labels"}
 
     tau: int = 10
     architecture: int = 0
+    title: str = "all data in one place"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

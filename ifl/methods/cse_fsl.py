@@ -7,6 +7,7 @@ arXiv 2302.05599 (and 2025, arXiv 2507.15816), and its code, cse_fsl_main.py.
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -19,6 +20,7 @@ from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.methods.parts.averaging import Averaging, averaged, unpack
 from ifl.methods.parts.split_server import SplitServer
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,22 @@ class CSEFSL:
         tau: local steps.
         h: local steps from one upload to the next, at most tau.
         sync_clients: average what the clients have after the round; needs one architecture.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "fusion outputs z",
+        "y": "labels",
+        "params": "parameters",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     h: int = 10
     sync_clients: bool = False
+    title: str = "CSE-FSL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

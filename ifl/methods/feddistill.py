@@ -7,6 +7,7 @@ without FAug, its augmentation).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -18,6 +19,7 @@ from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.class_statistics import ClassMeans
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -40,10 +42,16 @@ class FedDistill:
     Args:
         tau: local steps, n in the paper.
         gamma: weight of the distillation; 0 is no communication's training.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"logits": "mean predictions", "y": "labels"}
 
     tau: int = 10
     gamma: float = 1.0
+    title: str = "FedDistill"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

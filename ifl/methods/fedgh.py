@@ -6,6 +6,7 @@ Header", arXiv 2303.13137, and its code, github.com/LipingYi/FedGH.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -19,6 +20,7 @@ from ifl.methods.parts.averaging import Newest, unpack
 from ifl.methods.parts.class_statistics import fusion_means
 from ifl.methods.parts.split_server import ModularBlocks
 from ifl.runs.checkpoint import State
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,15 @@ class FedGH:
 
     Args:
         tau: local steps.
+        title: its name in figures and tables.
     """
 
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"z": "means of z", "y": "labels", "params": "parameters"}
+
     tau: int = 10
+    title: str = "FedGH"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

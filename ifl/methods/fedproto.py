@@ -6,6 +6,7 @@ Clients", arXiv 2105.00243, algorithm 1.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.nn.functional import cross_entropy, mse_loss
@@ -17,6 +18,7 @@ from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,20 @@ class FedProto:
     Args:
         tau: local steps.
         lam: lambda, the weight of the pull; 0 is no communication's training.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "means of z",
+        "y": "labels",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     lam: float = 1.0
+    title: str = "FedProto"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

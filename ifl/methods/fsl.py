@@ -5,9 +5,10 @@ Sources: Thapa et al. 2022, "SplitFed: When Federated Learning Meets Split Learn
 Methods in Healthcare" (V3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ifl.checks import check_flag, check_one_of, check_whole
 from ifl.client.client import Client
@@ -17,6 +18,7 @@ from ifl.comm.message import Message
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.methods.parts.averaging import Averaging, averaged, unpack
 from ifl.methods.parts.split_server import SplitServer
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,23 @@ class FSL:
         server: "shared", one modular block that learns from every client in turn;
             "per_client", a copy each, averaged after the round.
         sync_base: average the base blocks after the round; needs equal ones.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "fusion outputs z",
+        "y": "labels",
+        "grad": "gradients of z",
+        "params": "parameters",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     server: str = "shared"
     sync_base: bool = False
+    title: str = "FSL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

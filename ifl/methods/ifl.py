@@ -21,6 +21,7 @@ from ifl.comm.schema import Form, fusion_rows
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.replay import Align, Replay, check_pools
 from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,15 @@ class IFL:
         relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
             random; "balanced", R rows with all classes alike. All clients get the same rows.
         relay_rows: R.
+        title: its name in figures and tables.
 
     Raises:
         ConfigError: a value is out of range or goes with another one that is not set.
     """
 
+    sends: ClassVar[Sends] = "each round"
     hides: ClassVar[bool] = True  # it sends no label and no z but by ``release``
+    kinds: ClassVar[Mapping[str, str]] = {"z": "fusion outputs z", "y": "labels"}
 
     tau: int = 10
     stage2: str = "pooled"
@@ -67,6 +71,7 @@ class IFL:
     upload: Upload = field(default_factory=Upload)
     relay: str = "all"
     relay_rows: int | None = None
+    title: str = "IFL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

@@ -7,6 +7,7 @@ classifier once, at the end and on the server; here the clients do it, in every 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -20,6 +21,7 @@ from ifl.comm.schema import Form
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.class_statistics import drawn, fusion_gaussians, gaussians_form, merged
 from ifl.methods.parts.replay import Align
+from ifl.runs.method import Sends
 from ifl.seeding import rng
 
 NEWEST, CLIENTS = "gaussians", "clients"  # in a client's memory
@@ -49,16 +51,27 @@ class IFLStatistics:
         align: a term of stage 1's loss, towards the class means of the newest Gaussians.
         relay: "all", the server sends all Gaussians; "merged", one a class, with the mean and
             variance of all clients' samples together.
+        title: its name in figures and tables.
 
     Raises:
         ConfigError: a value is out of range.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "means of z",
+        "y": "labels",
+        "sd": "deviations of z",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     steps: int = 1
     rows: int | None = None
     align: Align = field(default_factory=Align)
     relay: str = "all"
+    title: str = "IFL statistics"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)

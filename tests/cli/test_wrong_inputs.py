@@ -131,7 +131,8 @@ RUN = {
     "privacy.delta=1": "privacy.delta must be below 1, got 1; 1e-5 is usual",
     "privacy=full": "privacy must have the settings clip, correction, delta, label_epsilon, noise",
     "privacy.epsilon=1": "privacy.epsilon is not in the configuration; did you mean privacy.label",
-    "method=fsl privacy.label_epsilon=1": "are kept by method=ifl, ifl_aligned and",
+    "method=fsl privacy.label_epsilon=1": "are kept by methods that hide what they send, not by",
+    "method=ifl_frugal method.title=null": "method.title must be text that is not empty, got null",
     "method.upload.pick=loss privacy.clip=1": "method.upload.pick=loss tells by its choice what",
     # clients
     "clients.members=3": "clients.members must be a list of {name, base, modular}, got 3",

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ifl.analysis.charts import narrow, pdf, png
 from ifl.analysis.collect import Group, Run, group_runs
 from ifl.analysis.report.questions import Header
-from ifl.analysis.studies import METHODS, STUDIES, Claim, Study, draw
+from ifl.analysis.studies import STUDIES, Claim, Study, draw
 from ifl.analysis.studies.general import general
 from ifl.analysis.tables import Table
 
@@ -71,7 +71,7 @@ def section(study: str, runs: Sequence[Run], both: bool = False) -> Section:
         both: draw for narrow screens too.
     """
     known = STUDIES.get(study) or Study(study, None, draw, general)
-    groups = group_runs(runs, known.label, [*METHODS])
+    groups = group_runs(runs, known.label)
     with narrow():
         small = known.draw(groups) if both and known.folds else {}
     shown = known.draw(groups), known.tabulate(groups), known.claim(groups), known.remark(groups)

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from ifl.analysis import metrics
 from ifl.analysis.charts import UPLINK, draw_line, finish, logarithmic, look, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.metrics import SILENT, Column
+from ifl.analysis.metrics import Column
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     ENDED,
@@ -16,7 +16,6 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     accuracy_at,
     final,
-    method_name,
     of_method,
     outcome,
 )
@@ -31,14 +30,14 @@ COMMON = {"cnn_homogeneous": "FL-1 (convolutional)", "mlp_homogeneous": "FL-2 (f
 
 def label(run: Run) -> str:
     """Name a method; FL by its common architecture."""
-    if run.choices["method"] == "fl":
-        return COMMON.get(str(run.choices["clients"]), "FL")
-    return method_name(run)
+    if run.method.choice == "fl":
+        return COMMON.get(str(run.choices["clients"]), run.method.title)
+    return run.method.title
 
 
 def talking(groups: Sequence[Group]) -> list[Group]:
     """Return those whose accuracy grows with what they send."""
-    return [group for group in groups if group.method not in SILENT]
+    return [group for group in groups if group.method.sends == "each round"]
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
@@ -65,9 +64,9 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 def references(axes: Any, group: Group) -> None:
     """Draw the last accuracy of who sends nothing, or everything at once, as level lines."""
     mean = over_seeds(group.each(final("accuracy_mean"))).mean
-    if group.method == "centralized":
+    if group.method.sends == "once":
         axes.axhline(mean, **look(6, group.label, marker=False) | {"linestyle": "-"})
-    elif group.method == "local":
+    elif group.method.sends == "never":
         own = over_seeds(group.each(final("accuracy_local"))).mean
         grey = {"color": "#666666", "linewidth": 1.5}
         axes.axhline(own, label=f"{group.label}, own blocks", linestyle="--", **grey)
@@ -130,8 +129,8 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     for column, way in WAYS.items():
         for group in talking(groups):
             value = accuracy_at(group, PAPER_MB, column)
-            known = papers.get(group.method)
-            good = value.mean >= PAPER_IFL if group.method == "ifl" else None
+            known = papers.get(group.method.choice)
+            good = value.mean >= PAPER_IFL if group.method.choice == "ifl" else None
             claims.append(
                 Claim(
                     f"accuracy of {group.label} at 8.5 MB, {way} (%)",
@@ -204,7 +203,7 @@ def claim_homogeneous(groups: Sequence[Group]) -> list[Claim]:
 
 def homogeneous_label(run: Run) -> str:
     """Name method, number of clients and d."""
-    return f"{method_name(run)}, N = {run.config['clients.count']}, d = {run.config['fusion.dim']}"
+    return f"{run.method.title}, N = {run.config['clients.count']}, d = {run.config['fusion.dim']}"
 
 
 STUDIES = [

@@ -12,7 +12,6 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     final,
     in_step,
-    method_name,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
@@ -25,7 +24,7 @@ def label(run: Run) -> str:
     """Name the partition."""
     named = run.choices["partition"] == "dirichlet"
     name = f"alpha = {run.config[ALPHA]}" if named else str(run.choices["partition"])
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 def by_alpha(groups: Sequence[Group]) -> tuple[list[float], list[str], list[Group]]:

@@ -10,21 +10,6 @@ from ifl.analysis import metrics
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-METHODS = {  # in the order of figures and tables
-    "ifl": "IFL",
-    "ifl_aligned": "IFL aligned",
-    "ifl_frugal": "IFL frugal",
-    "ifl_statistics": "IFL statistics",
-    "fsl": "FSL",
-    "cse_fsl": "CSE-FSL",
-    "fl": "FL",
-    "lg_fedavg": "LG-FedAvg",
-    "fedgh": "FedGH",
-    "fedproto": "FedProto",
-    "feddistill": "FedDistill",
-    "local": "no communication",
-    "centralized": "all data in one place",
-}
 MARK = "†"
 ENDED = f"{MARK} a run ended before it had sent so much: its last accuracy."
 COUNT = "(k of n): the mean of k seeds, the others have no such value."
@@ -66,8 +51,7 @@ class Study:
 
 def method_name(run: Run) -> str:
     """Name a method as figures do."""
-    method = str(run.choices["method"])
-    return METHODS.get(method, method)
+    return run.method.title
 
 
 def optimizer_name(run: Run) -> str:
@@ -129,8 +113,8 @@ def percent(values: Sequence[float | None], unit: str = "%") -> str:
 
 
 def of_method(groups: Sequence[Group], method: str) -> list[Group]:
-    """Return the groups of a method."""
-    return [group for group in groups if group.method == method]
+    """Return the groups of a choice of conf/method."""
+    return [group for group in groups if group.method.choice == method]
 
 
 def in_step(groups: Sequence[Group], key: str) -> tuple[list[float], list[Group]]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import along, draw_points, finish, look, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.studies.base import Claim, Study, final, in_step, method_name, outcome
+from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 KEY = "clients.count"
@@ -25,7 +25,7 @@ PARTS |= {"accuracy_cross": "across clients"}
 def label(run: Run) -> str:
     """Name the number of clients."""
     name = f"N = {run.config[KEY]}"
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 def megabytes(group: Group, column: str, way: str) -> float:

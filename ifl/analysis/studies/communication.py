@@ -12,15 +12,15 @@ from ifl.analysis.studies.accuracy_vs_uplink import label
 from ifl.analysis.studies.base import Claim, Study, final, of_method
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-NAMES = {"z": "fusion outputs z", "y": "labels", "params": "parameters", "grad": "gradients of z"}
-NAMES |= {"x": "images", "sd": "deviations of z"}
-NAMES |= {"samples": "sample counts", "header": "headers"}
+HEADER = {"header": "headers"}  # of every method's messages
 DIRECTIONS = ("up", "down")  # as traffic.csv has them
 
 
 def traffic(group: Group) -> pd.DataFrame:
-    """Return MB by (direction, kind), all clients together, mean over seeds."""
+    """Return MB by (direction, kind in words), all clients together, mean over seeds."""
     kinds = pd.concat([run.traffic() for run in group.runs])
+    words = {**HEADER, **group.method.kinds}
+    kinds["kind"] = [words.get(kind, kind) for kind in kinds["kind"]]
     return kinds.groupby(["direction", "kind"])[["bytes"]].sum() / MB / len(group.runs)
 
 
@@ -46,7 +46,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         for n, kind in enumerate(kinds):
             width = table.loc[direction, kind] if (direction, kind) in table.index else 0 * left
             style = {"color": COLOURS[n % len(COLOURS)], "hatch": HATCHES[n % len(HATCHES)]}
-            axes.barh(table.columns, width, left=left, label=NAMES.get(kind, kind), **style)
+            axes.barh(table.columns, width, left=left, label=kind, **style)
             left = left + width
         for whose, total in left.items():
             axes.text(total + most / 60, whose, f"{total:.1f} MB", va="center", size="small")
@@ -63,7 +63,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     rows: list[list[Cell]] = []
     for direction, kind in table.index:
         values = [Value(float(table.loc[(direction, kind), g.label]), digits=4) for g in groups]
-        rows.append([direction, NAMES.get(kind, kind), *values])
+        rows.append([direction, kind, *values])
     for direction in DIRECTIONS:
         column = f"{direction}link_mb"
         for way in ("all clients", "per client"):

@@ -96,7 +96,7 @@ def depth(run: Run) -> str:
     """Name the depths that meet."""
     chosen = str(run.choices["clients"])
     name = DEPTHS.get(chosen, chosen)
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 STUDIES = [

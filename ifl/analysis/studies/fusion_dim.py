@@ -15,7 +15,6 @@ from ifl.analysis.studies.base import (  # fmt: skip
     accuracy_at,
     final,
     in_step,
-    method_name,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
@@ -28,7 +27,7 @@ PER_CLIENT: metrics.Column = "uplink_mb_per_client"
 def label(run: Run) -> str:
     """Name the fusion dimension."""
     name = f"d = {run.config[DIM]}"
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:

@@ -11,7 +11,16 @@ from ifl.analysis.collect import Group, Run
 from ifl.analysis.metrics import Column
 from ifl.analysis.studies import accuracy_vs_uplink
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB, TARGETS, mb_to, references, talking
-from ifl.analysis.studies.base import COUNT, ENDED, Claim, Study, accuracy_at, final, outcome
+from ifl.analysis.studies.base import (
+    COUNT,
+    ENDED,
+    Claim,
+    Study,
+    accuracy_at,
+    final,
+    of_method,
+    outcome,
+)
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 PER_CLIENT: Column = "uplink_mb_per_client"
@@ -44,13 +53,20 @@ def codec(group: Group) -> str:
 
 
 def under_the_rules(groups: Sequence[Group]) -> list[Group]:
-    """Return IFL and what became of it: no parameter leaves a client, the server keeps nothing."""
-    return [group for group in groups if group.method.startswith("ifl")]
+    """Return those that keep the paper's rules: what is learned stays with the clients."""
+    return [group for group in talking(groups) if keeps_the_rules(group.runs[0])]
+
+
+def keeps_the_rules(run: Run) -> bool:
+    """Return whether no image and no parameter travelled, and every block is a client's."""
+    owners = {*run.compositions["base"], *run.compositions["modular"]}
+    return "server" not in owners and not {"x", "params"} & {*run.traffic()["kind"]}
 
 
 def papers(groups: Sequence[Group]) -> Group | None:
-    """Return IFL as in the paper."""
-    return next((group for group in groups if group.label == "IFL"), None)
+    """Return IFL as in the paper; None unless there is one such group."""
+    plain = [g for g in of_method(groups, "ifl") if label(g.runs[0]) == g.method.title]
+    return plain[0] if len(plain) == 1 else None
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
@@ -70,8 +86,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     figures = {"accuracy-bytes": finish(figure, all_axes[0], title, 3)}
 
     figure, (axes,) = panels(1, 5, 6)
-    coded = [g for g in groups if label(g.runs[0]).partition(",")[0] == "IFL"]
-    for n, group in enumerate(coded):
+    for n, group in enumerate(of_method(groups, "ifl")):
         draw_line(axes, group, PER_CLIENT, n, codec(group))
     mark_paper(axes)
     logarithmic(axes)

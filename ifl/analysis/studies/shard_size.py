@@ -14,7 +14,6 @@ from ifl.analysis.studies.base import (
     Study,
     difference,
     final,
-    method_name,
     of_method,
     outcome,
 )
@@ -30,7 +29,7 @@ def size(group: Group) -> float:
 
 def label(run: Run) -> str:
     """Name the method and the images that a client has."""
-    return f"{method_name(run)}, {images(run):.0f} images a client"
+    return f"{run.method.title}, {images(run):.0f} images a client"
 
 
 def by_size(groups: Sequence[Group], method: str) -> list[Group]:

@@ -22,7 +22,6 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     final,
     in_step,
-    method_name,
     of_method,
     outcome,
 )
@@ -46,7 +45,7 @@ class Cost(NamedTuple):
 
 def label(run: Run) -> str:
     """Name method and tau."""
-    return f"{method_name(run)}, tau = {run.config[KEY]}"
+    return f"{run.method.title}, tau = {run.config[KEY]}"
 
 
 def cost(group: Group, target: float) -> Cost | None:
@@ -113,7 +112,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         taus |= {*at}
         if chosen:
             rounds = sorted({int(final("round")(run)) for group in chosen for run in group.runs})
-            name = f"{method_name(chosen[0].runs[0])}, after {' or '.join(map(str, rounds))} rounds"
+            name = f"{chosen[0].method.title}, after {' or '.join(map(str, rounds))} rounds"
             draw_points(all_axes[0], at, chosen, final("accuracy_mean"), n, name)
     first = all_axes[0]
     first.set(xlabel="local steps tau", ylabel="test accuracy (%)", ylim=(0, 100))

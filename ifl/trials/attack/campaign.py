@@ -16,6 +16,8 @@ from ifl.seeding import global_stream
 from ifl.trials.attack.attacks import PAPER, PLAIN, STATISTICS, Attack, Effort, Pictures, Row
 from ifl.trials.attack.exposure import Coded, Exposure, Noisy
 
+ATTACKED = "ifl.methods.ifl.IFL"  # the class whose z and y are attacked
+
 
 def exposures(clip: float, noise: Sequence[float]) -> dict[str, Exposure | None]:
     """Return what travels, by its name: every codec of conf/codec, noise, class means."""
@@ -80,9 +82,9 @@ def composed(options: argparse.Namespace, seed: int) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         typed = [f"data={options.data}", "runtime.workers=1", *options.overrides, f"seed={seed}"]
         config = compose("config", typed)
-    if config.method._target_ != "ifl.methods.ifl.IFL":
+    if config.method._target_ != ATTACKED:
         raise ConfigError(
-            f"method must be ifl or what is built on it, got {config.method._target_}; choose "
-            "method=ifl, ifl_aligned or ifl_frugal"
+            f"method must be one whose class is {ATTACKED}, got {config.method._target_}; choose "
+            "such a one, as method=ifl is"
         )
     return config
