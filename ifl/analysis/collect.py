@@ -64,7 +64,7 @@ class Group:
 
     @property
     def method(self) -> MethodEntry:
-        """What run.json says of the method."""
+        """The entry "method" of run.json."""
         return self.runs[0].method
 
     @property

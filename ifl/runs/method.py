@@ -12,7 +12,7 @@ PAPER = "IFL"  # how the titles of the paper's method, and of what became of it,
 
 @dataclass(frozen=True)
 class MethodEntry:
-    """What figures and tables know of a run's method.
+    """A run's method, as figures and tables know it.
 
     Args:
         choice: the option of conf/method.
@@ -28,7 +28,7 @@ class MethodEntry:
 
     @property
     def place(self) -> tuple[int, bool, str]:
-        """What figures and tables sort methods by.
+        """The key that figures and tables sort methods by.
 
         Who sends comes first; of these the paper's method and its kin; then titles decide.
         """
