@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.client.divergence import Watch
+from ifl.client.memory import Memory
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
@@ -90,7 +90,7 @@ class Client:
         ]
         self._shuffle = rng(training.seed, "client", number, "batches")
         self._views = rng(training.seed, "client", number, "augment")
-        self.memory: dict[str, Any] = {}  # what a method's client half keeps between rounds
+        self.memory = Memory()
         self.hold(shard)
 
     def hold(self, shard: Shard) -> None:
@@ -155,7 +155,7 @@ class Client:
             "shuffle": self._shuffle.get_state(),
             "views": self._views.get_state(),
             "order": self._order,
-            "memory": self.memory,
+            "memory": self.memory.state(),
         }
 
     def load_state(self, state: State) -> None:
@@ -169,4 +169,4 @@ class Client:
         if "views" in state:  # not in checkpoints of before there were any
             self._views.set_state(state["views"])
         self._order = state["order"].to(self._x.device)
-        self.memory = dict(state["memory"])
+        self.memory.load_state(state["memory"])

@@ -8,18 +8,19 @@ of one image; a client counts them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ifl.client.client import Batch, Client
+from ifl.client.memory import Kept
 from ifl.client.privacy import Disclosure
 from ifl.client.privacy_accounting import epsilon
 from ifl.errors import ConfigError
 from ifl.seeding import rng
 
-RELEASED = "released"  # in a client's memory: (n,) int64, how often each sample's z was sent
 COVERS_LABELS = (
     "the label of each training sample, over the whole run, as it is sent; not what z tells of "
     "it, nor a base block, which learns from the true label"
@@ -31,6 +32,13 @@ COVERS_Z = (
 )
 
 
+@dataclass
+class Releases(Kept):
+    """Counts of how often z of each sample was sent: (n,) int64, on the CPU."""
+
+    released: Tensor | None = None
+
+
 def release(me: Client, z: Tensor, batch: Batch, round_number: int) -> tuple[Tensor, Tensor]:
     """Return what a client sends for z (rows, d) of a batch, and for its y (rows,).
 
@@ -40,9 +48,10 @@ def release(me: Client, z: Tensor, batch: Batch, round_number: int) -> tuple[Ten
     if hidden.labels:
         y = me.told.index_select(0, batch.places)
     if hidden.z:
-        counts = me.memory.get(RELEASED, torch.zeros(len(me.shard), dtype=torch.int64))
-        counts.index_add_(0, batch.places.cpu(), torch.ones(len(y), dtype=torch.int64))
-        me.memory[RELEASED] = counts
+        memory = me.memory.of(Releases)
+        if memory.released is None:
+            memory.released = torch.zeros(len(me.shard), dtype=torch.int64)
+        memory.released.index_add_(0, batch.places.cpu(), torch.ones(len(y), dtype=torch.int64))
         z = hidden.z(z, rng(me.training.seed, "client", me.number, "privacy", round_number))
     return z, y
 
@@ -61,8 +70,8 @@ def told(hidden: Disclosure, clients: Sequence[Client]) -> dict[str, Any]:
         entry |= {"label_epsilon": hidden.labels.epsilon, "label_covers": COVERS_LABELS}
         said.append(f"epsilon {hidden.labels.epsilon:.4g} for each label as it is sent")
     if hidden.z:
-        counts = [me.memory[RELEASED].max() for me in clients if RELEASED in me.memory]
-        times = int(max(counts, default=torch.tensor(0)))
+        counts = [me.memory.of(Releases).released for me in clients]
+        times = max(int(count.max()) if count is not None else 0 for count in counts)
         entry |= {"clip": hidden.z.clip, "noise": hidden.z.noise, "releases": times}
         if hidden.z.noise:
             value = epsilon(hidden.z.noise, times, hidden.delta)

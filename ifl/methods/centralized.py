@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.memory import Kept
 from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, labels
@@ -20,6 +21,13 @@ from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServe
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
+
+
+@dataclass
+class Sent(Kept):
+    """A note that the server has the shard."""
+
+    sent: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,9 +77,10 @@ class Centralized:
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Send the shard when first here; nothing once the server has it."""
-        if "sent" not in me.memory:
+        memory = me.memory.of(Sent)
+        if not memory.sent:
             yield Message(x=me.shard.x, y=me.shard.y)
-            me.memory["sent"] = True  # not reached where the server refuses it
+            memory.sent = True  # not reached where the server refuses it
         return None
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:

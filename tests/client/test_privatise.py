@@ -27,16 +27,17 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from ifl.cli.run import main
+from ifl.client.client import Client
 from ifl.client.privacy import ClippedNoise, Privacy
 from ifl.client.privacy_accounting import epsilon
-from ifl.client.privatise import release, told
+from ifl.client.privatise import Releases, release, told
 from ifl.client.randomised_response import RandomisedResponse
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
 from ifl.federation.participation import Participation
 from ifl.methods.ifl import IFL, IFLServer
-from ifl.methods.parts.replay import Align, Replay
+from ifl.methods.parts.replay import Align, Pool, Pools, Replay
 from ifl.methods.parts.row_selection import Upload
 from ifl.runs.identity import fingerprint
 from ifl.seeding import rng
@@ -57,6 +58,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, Message]]:
 
     monkeypatch.setattr(IFLServer, "reply", noted)
     return uploads
+
+
+def released(me: Client) -> Tensor:
+    """How often z of each sample was sent."""
+    counts = me.memory.of(Releases).released
+    assert counts is not None
+    return counts
 
 
 def test_labels_are_drawn_once_for_the_whole_run(
@@ -98,7 +106,7 @@ def test_a_batch_is_released_as_itself_whatever_was_drawn_after_it(tiny: Build) 
     me.batch()  # as a method may, before it sends
     _, y = release(me, z, batch, 1)
     assert torch.equal(y, me.told[batch.places])
-    assert me.memory["released"].nonzero().flatten().tolist() == sorted(batch.places.tolist())
+    assert released(me).nonzero().flatten().tolist() == sorted(batch.places.tolist())
 
 
 def test_z_is_clipped_and_noisy_by_a_stream_of_each_round(
@@ -133,7 +141,7 @@ def test_with_nothing_hidden_nothing_changes(tiny: Build) -> None:
     first, second = tiny(method), tiny(method, privacy=Privacy(noise=0, delta=0.5))
     assert play(first, 4) == play(second, 4)
     assert equal(modulars(first.engine), modulars(second.engine))
-    assert all(not me.memory.keys() - {"pools"} for me in clients(second))
+    assert all(not me.memory.state().keys() - {"pools"} for me in clients(second))
     assert told(second.disclosure, clients(second)) == {}
 
 
@@ -179,7 +187,8 @@ def test_alignment_draws_to_the_class_means_of_true_labels(tiny: Build) -> None:
     z = torch.eye(8)[y]  # class c has its mean at the c-th unit vector
     response = me.disclosure.labels
     assert response
-    me.memory["pools"] = [{"z": z, "y": response(y, torch.Generator().manual_seed(1))}]
+    as_sent = response(y, torch.Generator().manual_seed(1))
+    me.memory.of(Pools).pools = [Pool(z=z, y=as_sent)]
     pull, classes = Align(1).pull(me), torch.arange(CLASSES)
     assert pull
     assert pull(z[:CLASSES], classes) < 1e-5  # already there
@@ -199,11 +208,11 @@ def test_releases_are_counted_and_paid_for(tiny: Build) -> None:
     federation = tiny(IFL(tau=1), privacy=ROWS)  # 2 of 15 batches of an order are a round's
     play(federation, 30)
     for me in clients(federation):
-        counts = me.memory["released"]
+        counts = released(me)
         assert counts.sum() == 30 * 8
         assert counts.max() <= 5  # never twice in one of the 5 orders that 60 batches begin
     assert told(federation.disclosure, clients(federation))["privacy"]["releases"] == max(
-        int(me.memory["released"].max()) for me in clients(federation)
+        int(released(me).max()) for me in clients(federation)
     )
 
 
