@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ifl.client.client import Client
 from ifl.client.settings import Training
@@ -106,8 +106,8 @@ class Engine:
                 talks.pop(k).close()
                 refused += 1
             if arrived:
-                with self._stream("server", "modules", number, turn):
-                    replies = self.server.reply(arrived)
+                with self._stream("server", "modules", number, turn) as draws:
+                    replies = self.server.reply(arrived, draws)
                 inbox = self.channel.down(replies)
                 self.server.delivered(inbox)
             turn += 1
@@ -167,7 +167,7 @@ class Engine:
                     said[client.number] = _speak(client, talks[client.number], inbox, turn)
         return [(client, said[client.number]) for client in talking]
 
-    def _stream(self, *purpose: str | int) -> AbstractContextManager[None]:
+    def _stream(self, *purpose: str | int) -> AbstractContextManager[Generator]:
         """Let modules draw from the named stream: what they draw hangs on nothing before it."""
         return global_stream(self.training.seed, *purpose, device=self.training.device)
 

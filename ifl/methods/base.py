@@ -11,6 +11,7 @@ method and gives everyone the start that the seed prescribes, which costs no byt
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -40,8 +41,14 @@ class Server(Protocol):
     def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
         """Return what those who take part in the round that begins have missed, if anything."""
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the reply to each client that gets one, given one upload each of some."""
+    def reply(
+        self, uploads: Mapping[int, Message], draws: torch.Generator
+    ) -> Mapping[int, Message]:
+        """Return the reply to each client that gets one, given one upload each of some.
+
+        Args:
+            draws: the stream of this turn, at its start; the server's modules draw from it too.
+        """
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Learn what its replies are at their receivers, decoded; it may decode them itself."""
@@ -127,7 +134,9 @@ class StatelessServer:
         """Return nothing."""
         return {}
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(
+        self, uploads: Mapping[int, Message], draws: torch.Generator
+    ) -> Mapping[int, Message]:
         """Answer nobody."""
         return {}
 

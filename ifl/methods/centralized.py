@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.optim import Optimizer
 
 from ifl.checks import check_whole
@@ -106,7 +106,7 @@ class CentralizedServer(StatelessServer):
         """Expect a client's samples, once in a run."""
         return [] if client in self.came else [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Keep the data, in client order behind those that are here; answer nobody."""
         self._gather({k: Shard(uploads[k].x, uploads[k].y) for k in sorted(uploads)})
         return {}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_at_least, check_whole
@@ -104,7 +104,7 @@ class FedDistillServer(StatelessServer):
         """Expect a mean prediction (C_k, C) and a label for each class, once."""
         return [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return each sender's teachers, in the order of its labels."""
         return {k: Message(logits=self._teachers(k, uploads)) for k in uploads}
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import Generator
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
@@ -101,7 +102,7 @@ class FedGHServer(ModularBlocks):
         """Return the newest block to those who lack it."""
         return self.newest.welcome(clients)
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Step on each mean, one at a time; return the block to the senders."""
         for k, upload in sorted(uploads.items()):
             for z, y in zip(upload.z.split(1), upload.y.split(1), strict=True):

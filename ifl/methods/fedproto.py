@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from ifl.checks import check_at_least, check_whole
@@ -112,7 +112,7 @@ class FedProtoServer(StatelessServer):
         """Expect a mean z (C_k, d), a label and a number of samples for each class, once."""
         return [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the average prototypes of each sender's classes, in its order."""
         y = torch.cat([m.y for m in uploads.values()])
         common = ClassMeans(y.unique())

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import ClassVar
 
 import torch
+from torch import Generator
 
 from ifl.checks import check_one_of, check_whole
 from ifl.client.client import Client
@@ -133,15 +134,11 @@ class IFLServer(StatelessServer):
         """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
         return [fusion_rows(self.rows)]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the pool of the uploads, in client order, to their senders.
-
-        Where only some rows are relayed, they are drawn from torch's global generator, which
-        the engine sets to the server's stream of this round.
-        """
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
+        """Return the pool of the uploads, or some rows of it, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
         z, y = torch.cat([m.z for m in ordered]), torch.cat([m.y for m in ordered])
         if self.relay != "all":
-            some = PICKS[self.relay](y, self.relay_rows, torch.default_generator)
+            some = PICKS[self.relay](y, self.relay_rows, draws)
             z, y = z[some], y[some]
         return dict.fromkeys(uploads, Message(z=z, y=y))

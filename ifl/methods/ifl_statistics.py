@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, TypedDict
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
@@ -140,7 +140,7 @@ class StatisticsServer(StatelessServer):
         """Expect a Gaussian for each class of the client, once."""
         return [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the Gaussians of the uploads, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
         names = ordered[0].tensors

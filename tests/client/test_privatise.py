@@ -24,7 +24,7 @@ from conftest import (
 )
 from hydra.utils import get_class
 from omegaconf import OmegaConf
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ifl.cli.run import main
 from ifl.client.client import Client
@@ -52,9 +52,11 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[int, Message]]:
     uploads: list[dict[int, Message]] = []
     reply = IFLServer.reply
 
-    def noted(self: IFLServer, arrived: dict[int, Message]) -> Mapping[int, Message]:
+    def noted(
+        self: IFLServer, arrived: dict[int, Message], draws: Generator
+    ) -> Mapping[int, Message]:
         uploads.append(arrived)
-        return reply(self, arrived)
+        return reply(self, arrived, draws)
 
     monkeypatch.setattr(IFLServer, "reply", noted)
     return uploads

@@ -32,6 +32,7 @@ from ifl.methods.fedproto import FedProto, FedProtoServer, Prototypes
 from ifl.methods.local import Local
 from ifl.methods.parts.class_statistics import fusion_means
 from ifl.models import mlp_base, mlp_modular
+from ifl.seeding import rng
 
 
 def two_classes_each(method: FedProto, count: int = 3) -> Federation:
@@ -111,7 +112,7 @@ def test_the_server_averages_by_samples_of_a_class(tiny: Build) -> None:
             samples=torch.tensor([1, 10], dtype=torch.int32),
         ),
     }
-    replies = server.reply(uploads)
+    replies = server.reply(uploads, rng(0))
     assert torch.allclose(replies[0].z, torch.tensor([[2.0, 1.0], [0.0, 4.0]]))
     assert torch.allclose(replies[2].z, torch.tensor([[2.0, 2.0], [2.0, 1.0]]))
     assert server.state() == {}

@@ -152,7 +152,9 @@ class AveragingServer(StatelessServer):
         """Return the newest average to those who lack it."""
         return self.average.welcome(clients)
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(
+        self, uploads: Mapping[int, Message], draws: torch.Generator
+    ) -> Mapping[int, Message]:
         """Return the weighted average of the uploads to their senders."""
         return self.average.reply(uploads)
 
