@@ -12,13 +12,12 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t
 
-from ifl.analysis.naming import labels
+from ifl.analysis.naming import names_of
 from ifl.errors import IFLError
-from ifl.runs.folder import SCHEMA_VERSION, TABLES, read_about
+from ifl.runs.folder import BYTES_PER_MB, SCHEMA_VERSION, TABLES, read_about
 from ifl.runs.identity import fingerprint, relevant
 from ifl.runs.method import MethodEntry, method_entry
 
-MB = 1e6  # bytes
 OWNED: Mapping[str, Any] = {"round": float, "base": str, "modular": str, "accuracy": float}
 
 
@@ -59,7 +58,7 @@ class Run:
 class Group:
     """Runs that differ in nothing but the seed."""
 
-    label: str
+    name: str
     runs: Sequence[Run]  # by seed
 
     @property
@@ -147,7 +146,8 @@ def _read(path: Path) -> Run:
         facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
         config = relevant(about["config"], "seed")
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
-        rounds[["uplink_mb", "downlink_mb"]] = rounds[["uplink_bytes", "downlink_bytes"]] / MB
+        sent = rounds[["uplink_bytes", "downlink_bytes"]]
+        rounds[["uplink_mb", "downlink_mb"]] = sent / BYTES_PER_MB
         rounds["uplink_mb_per_client"] = rounds["uplink_mb"] / config["clients.count"]
         rounds["total_mb_per_client"] = rounds["uplink_mb_per_client"] + (
             rounds["downlink_mb"] / config["clients.count"]
@@ -162,30 +162,30 @@ def _read(path: Path) -> Run:
     return Run(**facts, path=path, config=config, rounds=rounds, compositions=compositions)
 
 
-def group_runs(runs: Sequence[Run], name: Callable[[Run], str] | None = None) -> list[Group]:
-    """Gather the runs of one data set over seeds, sorted by method and label.
+def group_runs(runs: Sequence[Run], name_of: Callable[[Run], str] | None = None) -> list[Group]:
+    """Gather the runs of one data set over seeds, sorted by method and name.
 
     The paper's method and its kin come first, then the others by title, then who never sends
-    and who sends once. Without ``name``, labels alone decide.
+    and who sends once. Without ``name_of``, names alone decide.
 
     Args:
         runs: of one data set.
-        name: labels a run; where it gives several groups one label, what tells them apart is
-            added. By default all of the label is what tells groups apart.
+        name_of: names a run; where it gives several groups one name, what tells them apart is
+            added. By default all of the name is what tells groups apart.
     """
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault(run.group, []).append(run)
     firsts = [group[0] for group in groups.values()]
-    names = [name(run) for run in firsts] if name else labels(firsts)
-    for shared in {label for label in names if names.count(label) > 1}:
-        at = [n for n, label in enumerate(names) if label == shared]
-        for n, label in zip(at, labels([firsts[n] for n in at]), strict=True):
-            names[n] = ", ".join([shared, *label.split(", ")[1:]])
-    gathered = sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.label))
-    return sorted(gathered, key=lambda group: group.method.place) if name else gathered
+    names = [name_of(run) for run in firsts] if name_of else names_of(firsts)
+    for shared in {name for name in names if names.count(name) > 1}:
+        at = [n for n, name in enumerate(names) if name == shared]
+        for n, name in zip(at, names_of([firsts[n] for n in at]), strict=True):
+            names[n] = ", ".join([shared, *name.split(", ")[1:]])
+    gathered = sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.name))
+    return sorted(gathered, key=lambda group: group.method.place) if name_of else gathered
 
 
-def _rank(label: str) -> list[str | float]:
-    parts = enumerate(re.split(r"(\d+\.?\d*)", label))  # text, number, text, ...
+def _rank(name: str) -> list[str | float]:
+    parts = enumerate(re.split(r"(\d+\.?\d*)", name))  # text, number, text, ...
     return [float(part) if n % 2 else part for n, part in parts]

@@ -18,13 +18,13 @@ class Named(Protocol):
 
 
 class Described(NamedTuple):
-    """A configuration, as ``labels`` takes it."""
+    """A configuration, as ``names_of`` takes it."""
 
     choices: Mapping[str, str | None]
     config: Mapping[str, Any]
 
 
-def labels(runs: Sequence[Named]) -> list[str]:
+def names_of(runs: Sequence[Named]) -> list[str]:
     """Name each configuration by what tells it from the others: "ifl, local.tau=5".
 
     First the method, then other choices that differ, then values that differ between runs of

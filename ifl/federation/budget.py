@@ -9,7 +9,8 @@ from ifl.comm.message import Message, encode
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
-from ifl.federation.schedule import MB, Schedule
+from ifl.federation.schedule import Schedule
+from ifl.runs.folder import BYTES_PER_MB
 
 PATIENCE = 1000  # rounds in which to look for the first to which somebody comes
 
@@ -33,7 +34,7 @@ def check_budget(schedule: Schedule, engine: Engine) -> None:
             "rounds or stop.seconds too"
         )
     if schedule.uplink_bytes(clients) < sent:
-        cost = sent / MB / (clients if schedule.per_client else 1)
+        cost = sent / BYTES_PER_MB / (clients if schedule.per_client else 1)
         raise ConfigError(
             f"{field}{per} is below what the first round sends, {cost:.6f} MB{per}; allow a "
             "round at least, or lower batch_size, fusion.dim or clients.count"

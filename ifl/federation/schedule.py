@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from ifl.checks import check_above, check_flag, check_whole
 from ifl.errors import ConfigError
-
-MB = 10**6  # bytes
+from ifl.runs.folder import BYTES_PER_MB
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Schedule:
         """Return the limit on the bytes of all clients; infinite if there is none."""
         if self.uplink_mb is None:
             return float("inf")
-        return self.uplink_mb * MB * (clients if self.per_client else 1)
+        return self.uplink_mb * BYTES_PER_MB * (clients if self.per_client else 1)
 
     def reason(self, number: int, uplink_bytes: int, seconds: float, clients: int) -> str | None:
         """Return why the run ends with this round, but for accuracy, which is tested later."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA_VERSION = 2
+BYTES_PER_MB = 10**6  # in tables and settings, wherever MB are written
 
 
 @dataclass(frozen=True)

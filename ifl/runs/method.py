@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 from ifl.runs.legacy import method_of_before
 
 Sends = Literal["each round", "never", "once"]  # in the order of figures and tables
-PAPER = "IFL"  # how the titles of the paper's method, and of what became of it, begin
+PAPER_TITLE = "IFL"  # how the titles of the paper's method, and of what became of it, begin
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class MethodEntry:
 
         Who sends comes first; of these the paper's method and its kin; then titles decide.
         """
-        kin = self.title.startswith(PAPER)
+        kin = self.title.startswith(PAPER_TITLE)
         return get_args(Sends).index(self.sends), not kin, self.title.casefold()
 
 

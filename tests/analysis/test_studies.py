@@ -68,8 +68,8 @@ def test_every_study_has_a_question_a_claim_figures_and_tables(tmp_path: Path, s
         figure.draw_without_rendering()
         assert is_drawn(figure)
         assert figure.get_suptitle().startswith(part.data)
-    labels = [group.label for group in part.groups]
-    assert len({*labels}) == len(labels)
+    names = [group.name for group in part.groups]
+    assert len({*names}) == len(names)
     assert part.tables
     for table in part.tables:
         assert table.rows
@@ -130,7 +130,7 @@ def test_accuracy_and_uplink_are_set_beside_each_other(tmp_path: Path) -> None:
 def test_methods_come_in_the_order_of_their_titles_the_papers_first(tmp_path: Path) -> None:
     for option in options("method"):
         write_run(tmp_path / option, "study=paper/composition", f"method={option}")
-    assert [group.label for group in shown(tmp_path).groups] == [
+    assert [group.name for group in shown(tmp_path).groups] == [
         "IFL", "IFL aligned", "IFL frugal", "IFL statistics", "CSE-FSL", "FedDistill", "FedGH",
         "FedProto", "FL", "FSL", "LG-FedAvg", "no communication", "all data in one place",
     ]  # fmt: skip
@@ -147,7 +147,7 @@ def test_runs_that_do_not_say_what_their_method_is_are_drawn_alike(tmp_path: Pat
     new, old = (sections(load(tmp_path / name, by_study=True)[0]) for name in ("new", "old"))
     for one, other in zip(new, old, strict=True):
         assert [table.csv() for table in one.tables] == [table.csv() for table in other.tables]
-        assert [g.label for g in one.groups] == [g.label for g in other.groups]
+        assert [g.name for g in one.groups] == [g.name for g in other.groups]
         assert one.claims == other.claims
         for name, figure in one.figures.items():
             assert describe(figure) == describe(other.figures[name])
@@ -258,19 +258,18 @@ def test_the_papers_rules_are_read_off_what_travelled_and_who_owns_blocks(tmp_pa
     write_run(tmp_path / "2", "method=fsl", traffic=z, matrix=served)
     write_run(tmp_path / "3", "method=lg_fedavg", "clients=paper_one_head", traffic=params)
     write_run(tmp_path / "4", "method=local")
-    groups = group_runs(load(tmp_path)[0], pareto.label)
+    groups = group_runs(load(tmp_path)[0], pareto.name_of)
     assert len(groups) == 4
-    assert [group.label for group in pareto.under_the_rules(groups)] == ["IFL statistics"]
+    assert [group.name for group in pareto.under_the_rules(groups)] == ["IFL statistics"]
 
 
 def test_an_ingredient_is_compared_with_none_and_with_all(tmp_path: Path) -> None:
     fill(tmp_path, "beyond/ablation")
     part = shown(tmp_path)
-    labels = {group.label for group in part.groups}
-    names = set(ablation.INGREDIENTS)
-    assert labels == {
-        ablation.NONE, ablation.ALL, *(f"with {n}" for n in names), *(f"without {n}" for n in names)
-    }  # fmt: skip
+    names = {group.name for group in part.groups}
+    ingredients = set(ablation.INGREDIENTS)
+    ways = {f"{way} {name}" for way in ("with", "without") for name in ingredients}
+    assert names == {ablation.NONE, ablation.ALL, *ways}
     rows = table_of(part, "ablation").rows
     assert [row[1] for row in rows] == ["-", *ablation.INGREDIENTS] * 2
     assert len({row[0] for row in rows}) == 2

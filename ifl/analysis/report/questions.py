@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-PAPER = "Paper:"
+CLAIM_MARK = "Paper:"
 
 
 class Header(NamedTuple):
@@ -24,5 +24,5 @@ def header(conf: Path, name: str) -> Header | None:
             break
         if not line.startswith("# @"):
             words += line.removeprefix("#").split()
-    question, _, paper = " ".join(words).partition(PAPER)
+    question, _, paper = " ".join(words).partition(CLAIM_MARK)
     return Header(question.strip(), paper.strip())

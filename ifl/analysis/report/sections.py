@@ -71,7 +71,7 @@ def section(study: str, runs: Sequence[Run], both: bool = False) -> Section:
         both: draw for narrow screens too.
     """
     known = STUDIES.get(study) or Study(study, None, draw, general)
-    groups = group_runs(runs, known.label)
+    groups = group_runs(runs, known.name_of)
     with narrow():
         small = known.draw(groups) if both and known.folds else {}
     shown = known.draw(groups), known.tabulate(groups), known.claim(groups), known.remark(groups)
@@ -97,7 +97,7 @@ def measured(groups: Sequence[Group]) -> str:
         for run in group.runs:
             for values in run.rounds[[*MEASURED]].itertuples(index=False):
                 cells = ("" if value != value else f"{value:.7g}" for value in values)
-                writer.writerow([group.label, run.seed, *cells])
+                writer.writerow([group.name, run.seed, *cells])
     return text.getvalue()
 
 

@@ -30,7 +30,7 @@ class Study:
 
     Args:
         name: of the experiment.
-        label: names a run by what the study varies; what else differs is added. None: what
+        name_of: names a run by what the study varies; what else differs is added. None: what
             tells runs apart.
         draw: figures by name of their files.
         tabulate: tables.
@@ -41,7 +41,7 @@ class Study:
     """
 
     name: str
-    label: Callable[[Run], str] | None
+    name_of: Callable[[Run], str] | None
     draw: Callable[[Sequence[Group]], Mapping[str, Figure]]
     tabulate: Callable[[Sequence[Group]], Sequence[Table]]
     claim: Callable[[Sequence[Group]], Sequence[Claim]] = field(default=lambda groups: [])
@@ -73,7 +73,7 @@ def outcome(groups: Sequence[Group], first: str = "setting", name: str = "result
     head += ["down, all (MB)", "time (s)"]
     rows: list[list[Cell]] = []
     for g in groups:
-        row: list[Cell] = [g.label, optimizer_name(g.runs[0]), len(g.runs)]
+        row: list[Cell] = [g.name, optimizer_name(g.runs[0]), len(g.runs)]
         row.append(Value(over_seeds(g.each(final("round"))).mean, digits=0))
         for column in ("accuracy_mean", "accuracy_local", "accuracy_cross"):
             row.append(over_seeds(g.each(final(column))))

@@ -27,7 +27,7 @@ def size(group: Group) -> float:
     return over_seeds(group.each(images)).mean
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the method and the images that a client has."""
     return f"{run.method.title}, {images(run):.0f} images a client"
 
@@ -93,4 +93,4 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     return [Claim(what.format(n), paper, str(lead)) for n, lead in leads(groups).items()]
 
 
-STUDIES = [Study("open/shard_size", label, draw, tabulate, claim)]
+STUDIES = [Study("open/shard_size", name_of, draw, tabulate, claim)]

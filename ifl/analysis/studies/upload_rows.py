@@ -12,7 +12,7 @@ from ifl.analysis.tables import Table, over_seeds
 TAU, ROWS = "local.tau", "method.upload.rows"
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the method, the rows of an upload and the local steps before it."""
     return f"{run.method.title}, {run.config[ROWS]} rows every {run.config[TAU]} steps"
 
@@ -57,7 +57,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     for group in in_order(groups):
         accuracy = over_seeds(group.each(final("accuracy_mean")))
         sd = over_seeds(group.each(final("accuracy_sd")), 1)
-        what = f"{group.label}: accuracy (%); SD (points)"
+        what = f"{group.name}: accuracy (%); SD (points)"
         claims.append(Claim(what, "open", f"{accuracy}; {sd}"))
     return claims
 
@@ -67,4 +67,4 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     return [outcome(in_order(groups))]
 
 
-STUDIES = [Study("open/upload_rows", label, draw, tabulate, claim)]
+STUDIES = [Study("open/upload_rows", name_of, draw, tabulate, claim)]
