@@ -150,7 +150,7 @@ def main() -> int:
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        anew = " without fresh=true" * ("fresh=true" in sys.argv)
+        anew = " without fresh=true" if "fresh=true" in sys.argv else ""
         print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
         return 130
     finally:

@@ -225,6 +225,17 @@ def test_the_best_optimiser_is_the_one_with_the_highest_mean_of_whole_ones(tmp_p
     )
 
 
+def test_an_optimiser_of_ones_own_comes_behind_the_known_ones(tmp_path: Path) -> None:
+    for n, name in enumerate(("adam", "sgd")):
+        write_run(tmp_path / str(n), "study=open/optimizer", f"optimizer={name}")
+    path = write_run(tmp_path / "own", "study=open/optimizer", "optimizer.lr=0.5")
+    about = json.loads((path / "run.json").read_text())
+    about["choices"]["optimizer"] = "mine"
+    (path / "run.json").write_text(json.dumps(about))
+    axes = shown(tmp_path).figures["learning-rates"].axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["sgd", "adam", "mine"]
+
+
 def test_the_least_uplink_to_the_papers_accuracy_is_found(tmp_path: Path) -> None:
     for path in fill(tmp_path, "beyond/pareto"):
         about = json.loads((path / "run.json").read_text())

@@ -37,13 +37,12 @@ USUAL_SETTINGS = {"fusion.dim": ("d", 432), "local.tau": ("tau", 10)}
 def name_of(run: Run) -> str:
     """Name the method, and what it has that others of its kind have not."""
     words = [accuracy_vs_uplink.name_of(run)]
-    words += [
-        c
-        for key, common in USUAL_CHOICES.items()
-        if (c := run.choices.get(key) or common) != common
-    ]
-    for key, (name, common) in USUAL_SETTINGS.items():
-        if run.config[key] != common:
+    for group, usual in USUAL_CHOICES.items():
+        choice = run.choices.get(group) or usual
+        if choice != usual:
+            words.append(choice)
+    for key, (name, usual_value) in USUAL_SETTINGS.items():
+        if run.config[key] != usual_value:
             words.append(f"{name} = {run.config[key]}")
     return ", ".join(words)
 

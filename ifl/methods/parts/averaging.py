@@ -120,9 +120,9 @@ class Averaging(Newest):
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Keep what the receivers of an average now hold; pass over other replies."""
-        for newest in [*replies.values()][:1]:
-            if any(True for _ in newest.group(PARAMS)):
-                unpack(self.module, newest)
+        newest = next(iter(replies.values()), None)
+        if newest is not None and list(newest.group(PARAMS)):
+            unpack(self.module, newest)
 
     def state(self) -> State:
         """Return the average and who holds it."""
