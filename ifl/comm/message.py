@@ -24,16 +24,15 @@ _PART = ":"  # separates a tensor's name from a codec's part of it
 
 
 class Message:
-    """Named tensors on their way between two parties, as attributes: ``Message(z=z).z``."""
+    """Named tensors on their way between two parties: ``Message(z=z)["z"]``."""
 
     def __init__(self, /, **tensors: Tensor) -> None:
         self.tensors = tensors
 
-    def __getattr__(self, name: str) -> Tensor:
-        try:
-            return self.__dict__["tensors"][name]  # type: ignore[no-any-return]
-        except KeyError:
-            raise AttributeError(f"the message has no {name!r}") from None
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise KeyError(f"the message has no {name!r}")
+        return self.tensors[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors

@@ -29,12 +29,12 @@ def channel(seed: int = 0, number: int = 1) -> Channel:
 def up(over: Channel, *clients: int) -> list[torch.Tensor]:
     arrived, refused = over.up({k: Message(**SAME) for k in clients}, FORMS)
     assert not refused
-    return [arrived[k].z for k in clients]
+    return [arrived[k]["z"] for k in clients]
 
 
 def down(over: Channel, *clients: int) -> list[torch.Tensor]:
     arrived = over.down({k: Message(**SAME) for k in clients})
-    return [arrived[k].z for k in clients]
+    return [arrived[k]["z"] for k in clients]
 
 
 def test_every_message_draws_from_a_stream_of_its_own() -> None:
@@ -44,7 +44,7 @@ def test_every_message_draws_from_a_stream_of_its_own() -> None:
     drawn += [*up(used, 0), *up(channel(seed=1), 0)]
     assert len({tuple(z.flatten().tolist()) for z in drawn}) == len(drawn)
     both = used.down({0: Message(z=Z, w=Z)})[0]
-    assert not torch.equal(both.z, both.w)
+    assert not torch.equal(both["z"], both["w"])
 
 
 @pytest.mark.parametrize("carry", [up, down])
@@ -89,7 +89,7 @@ def test_the_ledger_counts_compressed_bytes_and_shares_them_out() -> None:
     length = len(compress(plain, 3))
     assert length < len(plain)
     arrived, _ = used.up({0: message}, FORMS)
-    assert torch.equal(arrived[0].y, SAME["y"])
+    assert torch.equal(arrived[0]["y"], SAME["y"])
     used.down({0: message, 1: message})
     rows = used.ledger.close_round()
     assert used.ledger.totals == {"up": length, "down": 2 * length, MULTICAST: length}

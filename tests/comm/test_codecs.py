@@ -32,7 +32,7 @@ AGREED = {"B": 3, "d": 2, "classes": 10}
 def passed(codec: Codec, tensor: torch.Tensor, draw: int = 0) -> torch.Tensor:
     """What arrives of a tensor, bytes and all."""
     sent = encode(Message(z=tensor), codec, 10, lambda name: rng(draw, name))
-    return decode(sent, codec).z
+    return decode(sent, codec)["z"]
 
 
 @st.composite
@@ -115,11 +115,11 @@ def test_any_change_of_a_message_is_refused_or_still_fits(data: st.DataObject) -
         arrived = decode(bytes(payload), codec, FUSION_BATCH, AGREED)
     except MessageError:
         return
-    assert arrived.z.shape == (3, 2)
-    assert arrived.z.dtype == torch.float32
-    assert arrived.z.isfinite().all()
-    assert len(arrived.y) == 3
-    assert all(0 <= y < 10 for y in arrived.y.tolist())
+    assert arrived["z"].shape == (3, 2)
+    assert arrived["z"].dtype == torch.float32
+    assert arrived["z"].isfinite().all()
+    assert len(arrived["y"]) == 3
+    assert all(0 <= y < 10 for y in arrived["y"].tolist())
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_labels_travel_as_the_codec_says() -> None:
         codec = Float16(labels=labels)
         payload = encode(Message(y=y), codec, 10)
         assert sizes(payload)["y"] == size
-        assert torch.equal(decode(payload, codec, None, {"classes": 10}).y, y)
+        assert torch.equal(decode(payload, codec, None, {"classes": 10})["y"], y)
     with pytest.raises(ConfigError, match="codec.labels must be one of bytes, packed, got bits"):
         Envelope(labels="bits")
 
@@ -195,7 +195,7 @@ def test_a_pool_loses_nothing_a_second_time(typed: str, tiny: Build) -> None:
     sent = {k: Message(z=z[k], y=y) for k in (0, 1)}
     arrived, refused = channel.up(sent, dict.fromkeys(sent, FUSION_BATCH))
     assert not refused
-    pool = Message(z=torch.cat([arrived[k].z for k in (0, 1)]), y=torch.cat([y, y]))
+    pool = Message(z=torch.cat([arrived[k]["z"] for k in (0, 1)]), y=torch.cat([y, y]))
     got = channel.down({0: pool, 1: pool})
-    assert torch.equal(got[1].z, pool.z)
-    assert torch.equal(got[1].y, pool.y)
+    assert torch.equal(got[1]["z"], pool["z"])
+    assert torch.equal(got[1]["y"], pool["y"])

@@ -20,7 +20,7 @@ def stream(seed: int = 0) -> torch.Generator:
 
 def test_what_is_held_is_what_a_message_delivers() -> None:
     codec = Int4()
-    delivered = decode(encode(Message(z=z_of()), codec, 10), codec).z
+    delivered = decode(encode(Message(z=z_of()), codec, 10), codec)["z"]
     assert Coded(codec).send(z_of(), stream()).equal(delivered)
     assert Coded(codec).expect(z_of()).allclose(delivered, atol=1e-6)
 

@@ -35,7 +35,7 @@ def _named(module: nn.Module) -> dict[str, Tensor]:
 def average(uploads: Mapping[int, Message]) -> Message:
     """Return the mean of packed states, each weighted by its samples: sum n_k w_k / sum n_k."""
     packed = [dict(m.group(PARAMS)) for m in uploads.values()]
-    samples = torch.stack([m.samples for m in uploads.values()]).double()
+    samples = torch.stack([m["samples"] for m in uploads.values()]).double()
     weights = (samples / samples.sum()).tolist()
     return Message(
         **{f"{PARAMS}.{name}": weighted([p[name] for p in packed], weights) for name in packed[0]}
