@@ -102,7 +102,7 @@ def half_width(values: "pd.Series[float]") -> float:
     return float(t.ppf(0.975, values.count() - 1) * values.sem())
 
 
-def load(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
+def load_runs(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
     """Return the finished runs in a folder, at any depth, and a note on every other one.
 
     Of several runs of one group and seed, the newest counts.
