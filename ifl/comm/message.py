@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from ifl.comm.bitpack import pack_labels, unpack_labels
 from ifl.comm.codecs import Codec
 from ifl.comm.schema import Form, check_names
-from ifl.comm.wire import entries, read
+from ifl.comm.wire import Parsed
 from ifl.errors import MessageError
 
 LABELS = "y"  # labels (B,) int64
@@ -82,30 +82,28 @@ def encode(
 
 
 def decode(
-    payload: bytes,
+    parsed: Parsed,
     codec: Codec,
     form: Form | None = None,
     agreed: Mapping[str, int] | None = None,
 ) -> Message:
-    """Parse what ``encode`` wrote, or refuse it; labels come back as int64, floats as float32.
+    """Return the message that ``encode`` wrote; labels come back as int64, floats as float32.
 
     Args:
         form: what the message has to hold; None for any message.
         agreed: what the form's symbols stand for; packed labels need its ``classes``.
 
     Raises:
-        MessageError: the bytes are no message, the codec cannot decode a tensor's parts, or
-            they do not fit the form.
+        MessageError: the codec cannot decode a tensor's parts, or they do not fit the form.
     """
-    found = entries(payload)
     grouped: dict[str, list[str]] = {}
-    for key in found:
+    for key in parsed.entries:
         grouped.setdefault(key.partition(_PART)[0], []).append(key)
     if form is not None:
         check_names(form, grouped)
     tensors: dict[str, Tensor] = {}
     for name, keys in grouped.items():
-        parts = {key.partition(_PART)[2]: read(payload, found[key]) for key in keys}
+        parts = {key.partition(_PART)[2]: parsed.tensor(key) for key in keys}
         if name == LABELS:
             value = _labels(name, parts, codec, agreed or {})
         else:
@@ -140,14 +138,10 @@ def _values(name: str, parts: Mapping[str, Tensor], codec: Codec) -> Tensor:
     return value
 
 
-def sizes(payload: bytes) -> dict[str, int]:
-    """Return bytes by kind as they lie in the payload; they add up to its length.
-
-    Raises:
-        MessageError: the bytes are no message.
-    """
-    counts = {"header": len(payload)}
-    for name, entry in entries(payload).items():
+def sizes(parsed: Parsed) -> dict[str, int]:
+    """Return bytes by kind as they lie in the payload; they add up to its length."""
+    counts = {"header": len(parsed.payload)}
+    for name, entry in parsed.entries.items():
         kind, size = name.partition(_PART)[0].partition(".")[0], entry.end - entry.start
         counts[kind] = counts.get(kind, 0) + size
         counts["header"] -= size

@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 
 from ifl.client.client import Client
 from ifl.comm.message import Message, decode, encode
+from ifl.comm.wire import parse
 from ifl.data.dataset import Shard
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.parts.class_statistics import count_type, drawn, fusion_gaussians, merged
@@ -104,7 +105,8 @@ def passed(message: Message, option: str) -> Message:
     """Return a message behind a codec."""
     codec = instantiate(composed(f"codec={option}").codec)
     agreed = {"classes": CLASSES}
-    return decode(encode(message, codec, CLASSES, lambda name: rng(0, name)), codec, None, agreed)
+    sent = encode(message, codec, CLASSES, lambda name: rng(0, name))
+    return decode(parse(sent), codec, None, agreed)
 
 
 @pytest.mark.parametrize("option", options("codec"))
