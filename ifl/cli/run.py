@@ -85,9 +85,9 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
 
     def begin(number: int) -> None:
         if number:
-            print(f"Going on from round {number}: {folder}")
+            print(f"Resuming from round {number}: {folder}")
         elif interrupted:
-            print(f"Starting again, no checkpoint to go on from: {folder}")
+            print(f"Starting again, no checkpoint to resume from: {folder}")
         _write_hydra(folder, config)
 
     print(class_table(federation.class_table()))
@@ -149,7 +149,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         anew = " without fresh=true" * ("fresh=true" in sys.argv)
-        print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
+        print(f"\nInterrupted. Run the same command{anew} again to resume.", file=sys.stderr)
         return 130
     finally:
         outcomes = Journal(Path(os.environ[JOURNAL])).remove()

@@ -79,7 +79,7 @@ class RunFolder:
         except OSError as error:
             raise OutputError(
                 f"outputs: {self.path} cannot be written ({error.strerror}); make room there, and "
-                "the same command goes on from the last whole checkpoint, or choose another "
+                "the same command resumes from the last whole checkpoint, or choose another "
                 "folder with outputs=..."
             ) from error
 

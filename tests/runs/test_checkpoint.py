@@ -474,7 +474,7 @@ def test_one_command_goes_on_after_kills_and_leaves_a_busy_run_alone(
     assert here(monkeypatch, "-m", "seed=0", *typed) == 0
     (folder,) = {path.parent for path in outputs.rglob("run.json")}
     said, complained = capsys.readouterr()
-    assert f"\nLeft alone: {folder} is being run by process {first.pid} on " in said
+    assert f"\nSkipped: {folder} is already being executed by process {first.pid} on " in said
     assert complained == ""
     first.kill()
     assert first.wait() == -signal.SIGKILL
@@ -487,12 +487,12 @@ def test_one_command_goes_on_after_kills_and_leaves_a_busy_run_alone(
         patch.setattr(Progress, "__call__", Mock(side_effect=KeyboardInterrupt))
         assert here(monkeypatch, *typed) == 130
     said, complained = capsys.readouterr()
-    assert "Going on from round " in said
-    assert complained == "\nInterrupted; the same command goes on with it.\n"
+    assert "Resuming from round " in said
+    assert complained == "\nInterrupted. Run the same command again to resume.\n"
 
     assert here(monkeypatch, *typed) == 0
     said, complained = capsys.readouterr()
-    assert f": {folder}" in said[said.index("Going on from round ") :].splitlines()[0]
+    assert f": {folder}" in said[said.index("Resuming from round ") :].splitlines()[0]
     assert complained == ""
     assert_equal_files(whole, folder)
     about = read_about(folder) or {}
