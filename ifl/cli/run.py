@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
 from ifl.cli.console import Progress, class_table, summary
 from ifl.errors import BusyError, DivergenceError, IFLError
+from ifl.runs.comparison import check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
 
@@ -33,16 +34,21 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
         What run.json holds, and the folder as "folder".
 
     Raises:
-        IFLError: it cannot be run, diverges or has diverged, or (BusyError) is being run.
+        IFLError: it cannot be run, diverges or has diverged, (BusyError) is being run, or its
+            folder holds another run.
     """
+    described = plain(config)
+    check_folder(path, described)
     *existing, free = attempts(path)
+    mine = [folder for folder in existing if holds(folder, described)]
     if not config.fresh:
-        for folder in existing:
+        for folder in mine:
             if about := finished(folder):
                 return about
-    folder = free if config.fresh or not existing else existing[-1]
+    folder = free if config.fresh or not mine else mine[-1]
     with RunFolder(folder) as record:
-        if about := finished(folder):  # a moment ago, by another process
+        check_folder(folder, described)  # anew: another process may have been there
+        if about := finished(folder):
             return about
         reason = str((read_about(folder) or {}).get("stop_reason"))
         if reason.startswith("diverged: "):
@@ -53,7 +59,7 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
 def finished(folder: Path) -> dict[str, Any] | None:
     """Return what run.json holds, and the folder, if the run is finished, and say so."""
     about = read_about(folder)
-    if not about or not about["finished"]:
+    if not about or not about.get("finished"):
         return None
     print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
     return {**about, "folder": str(folder)}
