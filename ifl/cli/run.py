@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
 from ifl.cli.console import Progress, class_table, summary
 from ifl.errors import BusyError, DivergenceError, IFLError
-from ifl.runs.comparison import check_folder, holds
+from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
 
@@ -87,19 +87,16 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "recipe": recipe_of_job(),
         "command": os.environ.get(COMMAND),
     }
-    folder, interrupted = record.path, (record.path / "run.json").exists()
+    folder = record.path
 
     def begin(number: int) -> None:
-        if number:
-            print(f"Resuming from round {number}: {folder}")
-        elif interrupted:
-            print(f"Starting again, no checkpoint to resume from: {folder}")
         _write_hydra(folder, config)
 
     print(class_table(federation.class_table()))
+    after = [] if config.fresh else beginnings(folder, described)
     progress = Progress(config.rounds)
     try:
-        final = run(federation, record, about, schedule, progress, begin)
+        final = run(federation, record, about, schedule, progress, begin, print, after)
     finally:
         progress.close()
     return {**final, "folder": str(folder)}

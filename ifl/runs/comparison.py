@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ifl.runs.folder import TABLES, read_about
 from ifl.runs.identity import flatten, relevant
 
 ANOTHER = "name another folder, or leave out hydra.run.dir: it then follows from the configuration"
+ENDS = ("rounds", "eval_every", "stop")  # when a run is tested and ended, not how it is trained
 
 
 def difference(there: Mapping[str, Any], here: Mapping[str, Any], *without: str) -> str | None:
@@ -65,6 +67,24 @@ def holds(folder: Path, config: Mapping[str, Any]) -> bool:
     """Return whether the folder holds the run of this configuration."""
     there = (read_about(folder) or {}).get("config")
     return isinstance(there, Mapping) and difference(there, config) is None
+
+
+def beginnings(path: Path, config: Mapping[str, Any]) -> list[Path]:
+    """Return finished runs beside a run's folder that differ from it in nothing but their end.
+
+    The longest come first. Neighbours are those that are named alike but for the last word, the
+    fingerprint.
+    """
+    found = []
+    alike = f"{escape(path.name.rpartition('-')[0])}*/run.json"
+    for folder in (file.parent for file in path.parent.glob(alike) if file.parent != path):
+        about = read_about(folder) or {}
+        there, why = about.get("config"), str(about.get("stop_reason"))
+        if not about.get("finished") or not isinstance(there, Mapping):
+            continue
+        if why.startswith(("rounds=", "stop.")) and difference(there, config, *ENDS) is None:
+            found.append((int(about["totals"]["rounds"]), folder))
+    return [folder for _, folder in sorted(found, reverse=True)]
 
 
 def _check_bare(folder: Path) -> None:

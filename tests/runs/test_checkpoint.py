@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -261,7 +262,7 @@ def test_seconds_go_on_and_count_towards_their_limit(tiny: Build, tmp_path: Path
     assert kept is not None
     checkpoint.write(tmp_path, 4, {**kept.state, "seconds": 1000.0})
     with RunFolder(tmp_path) as folder:
-        final = run(tiny(IFL()), folder, {}, Schedule(rounds=7, seconds=900))
+        final = run(tiny(IFL()), folder, {}, replace(SEVEN, seconds=900))
     assert final["stop_reason"] == "stop.seconds=900 reached"
     assert final["totals"]["rounds"] == 5
     assert 1000 < final["totals"]["seconds"] < 1100
@@ -406,8 +407,8 @@ def test_a_checkpoint_of_other_networks_is_refused_in_a_sentence(
 ) -> None:
     played(tiny(IFL()), tmp_path, kill_at=5)
     before = (tmp_path / "rounds.csv").read_bytes()
-    other = Member("other", SMALL.base, lambda: nn.Sequential(SMALL.modular(), nn.Identity()))
-    with pytest.raises(ConfigError, match="written by other networks .* fresh=true runs anew"):
+    other = Member("small", SMALL.base, lambda: nn.Sequential(SMALL.modular(), nn.Identity()))
+    with pytest.raises(ConfigError, match=r"by other networks .* client 0 .*fresh=true"):
         played(tiny(IFL(), other), tmp_path)
     assert (tmp_path / "rounds.csv").read_bytes() == before
 
