@@ -1,4 +1,4 @@
-"""Commands: ifl [key=value ...] runs, ifl plot FOLDER draws; python -m ifl does the same.
+"""Dispatches the commands: ifl [key=value ...] runs, ifl plot FOLDER draws; so does python -m ifl.
 
 Every other command is named by its first word; each has its own --help.
 """

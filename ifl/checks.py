@@ -1,4 +1,4 @@
-"""Ranges that settings keep, each a sentence when broken."""
+"""Checks the ranges of settings; raises one sentence for each value out of range."""
 
 import argparse
 import json

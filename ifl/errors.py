@@ -1,4 +1,4 @@
-"""What can go wrong through a user's input, one sentence each.
+"""Defines the errors that a user can cause and mend, one sentence each.
 
 Every message names the value, the rule and the way out; the command line
 prints it as it stands, without a traceback.
@@ -38,4 +38,4 @@ class DivergenceError(IFLError):
 
 
 class LauncherError(IFLError):
-    """What starts the runs of a sweep refused one, or lost one."""
+    """The launcher of a sweep refused a run, or lost one."""

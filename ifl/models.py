@@ -1,4 +1,4 @@
-"""Networks split at the fusion layer, and ready-made blocks for either side of it.
+"""Builds networks split at the fusion layer, from ready-made blocks or any torch modules.
 
 A client's network is f_m(f_b(x)): the base block f_b maps images to the fusion output z
 of the agreed dimension d, the modular block f_m maps z to logits (Krouka & Bennis 2025,

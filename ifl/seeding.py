@@ -1,4 +1,4 @@
-"""Named random streams: every random number follows from (seed, purpose, ...).
+"""Derives named random streams: every random number follows from (seed, purpose, ...).
 
 Streams are derived by hashing their name, so a new consumer shifts nobody
 else's numbers, and every method sees the same partition and initial weights.
@@ -33,8 +33,8 @@ def numpy_rng(seed: int, *purpose: str | int) -> np.random.Generator:
 
 
 @contextmanager
-def global_stream(seed: int, *purpose: str | int, device: str = "cpu") -> Iterator[None]:
-    """Let torch's global generators follow the named stream inside the block.
+def global_stream(seed: int, *purpose: str | int, device: str = "cpu") -> Iterator[torch.Generator]:
+    """Let torch's global generators follow the named stream inside the block; yield the CPU's.
 
     Modules draw initial weights and dropout masks from torch's global generators
     and take no other; outside the block those are left exactly as they were.
@@ -46,4 +46,4 @@ def global_stream(seed: int, *purpose: str | int, device: str = "cpu") -> Iterat
         if cuda:
             with torch.cuda.device(cuda[0]):
                 torch.cuda.manual_seed(value)
-        yield
+        yield torch.default_generator

@@ -88,3 +88,12 @@ def test_scripts_hold_commands_of_a_few_lines() -> None:
 def test_every_package_says_what_it_holds() -> None:
     for path in (ROOT / "ifl").rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_docstring_says_what_it_is_or_does_not_what_it_answers(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and (said := ast.get_docstring(node)):
+            assert said.split()[0] not in {"What", "How", "Who", "Whose", "Whether", "Which"}, said

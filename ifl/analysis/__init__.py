@@ -1,1 +1,1 @@
-"""Run folders, read: metrics, tables, figures, studies and the report; no training code."""
+"""Analyses run folders: metrics, tables, figures, studies and the report; no training code."""

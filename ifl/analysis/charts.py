@@ -1,4 +1,4 @@
-"""What figures are made of: lines with intervals, axes, matrices, and the files they become."""
+"""Draws the parts of figures: lines with intervals, axes, matrices; writes PNG, WebP and PDF."""
 
 import io
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +16,10 @@ from PIL import Image
 
 from ifl.analysis.collect import Group, Run, half_width
 
-UPLINK = {"uplink_mb": "uplink, all clients (MB)", "uplink_mb_per_client": "uplink per client (MB)"}
+UPLINK_AXES = {  # column of rounds: label of its axis
+    "uplink_mb": "uplink, all clients (MB)",
+    "uplink_mb_per_client": "uplink per client (MB)",
+}
 # Okabe & Ito 2008, safe for colour-blind readers; markers and dashes tell lines apart in grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS, DASHES = "os^Dv<>P", ("-", "--", "-.", ":")
@@ -96,7 +99,7 @@ def draw_matrices(
     for position, (group, matrix) in enumerate(panels, 1):
         axes = figure.add_subplot(rows, columns, position)
         image = axes.imshow(matrix, cmap="cividis", aspect="auto", vmin=low, vmax=100)
-        title = fill(group.label, 30)
+        title = fill(group.name, 30)
         axes.set(title=title, xlabel="modular block's owner", ylabel="base block's owner")
         named = [fill(owners(group.runs[0], str(owner)), 14) for owner in matrix.index]
         for axis, names in ((axes.xaxis, [*matrix.columns]), (axes.yaxis, named)):

@@ -1,4 +1,4 @@
-"""Run folders, gathered: load them, group them over seeds, name the groups.
+"""Collects run folders: loads them, groups them over seeds, names the groups.
 
 Runs belong together by configuration without the seed, never by path.
 """
@@ -12,12 +12,12 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t
 
-from ifl.analysis.naming import labels
+from ifl.analysis.naming import names_of
 from ifl.errors import IFLError
-from ifl.runs.folder import SCHEMA_VERSION, TABLES, read_about
+from ifl.runs.folder import BYTES_PER_MB, SCHEMA_VERSION, TABLES, read_about
 from ifl.runs.identity import fingerprint, relevant
+from ifl.runs.method import MethodEntry, method_entry
 
-MB = 1e6  # bytes
 OWNED: Mapping[str, Any] = {"round": float, "base": str, "modular": str, "accuracy": float}
 
 
@@ -32,6 +32,7 @@ class Run:
     study: str
     command: str  # as it was typed; empty where that is not known
     choices: Mapping[str, str | None]
+    method: MethodEntry
     path: Path
     config: Mapping[str, Any]  # by dotted key, without what tells no group from another
     rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy; MB and accuracy_worst
@@ -57,13 +58,13 @@ class Run:
 class Group:
     """Runs that differ in nothing but the seed."""
 
-    label: str
+    name: str
     runs: Sequence[Run]  # by seed
 
     @property
-    def method(self) -> str:
-        """The choice of conf/method."""
-        return str(self.runs[0].choices["method"])
+    def method(self) -> MethodEntry:
+        """The entry "method" of run.json."""
+        return self.runs[0].method
 
     @property
     def data(self) -> str:
@@ -141,11 +142,12 @@ def _read(path: Path) -> Run:
         raise IFLError(f"not finished ({about.get('stop_reason', 'running or interrupted')})")
     try:
         facts = {key: about[key] for key in ("seed", "ended", "data", "choices")}
-        facts["group"] = fingerprint(about["config"], "seed")
+        facts |= {"group": fingerprint(about["config"], "seed"), "method": method_entry(about)}
         facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
         config = relevant(about["config"], "seed")
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
-        rounds[["uplink_mb", "downlink_mb"]] = rounds[["uplink_bytes", "downlink_bytes"]] / MB
+        sent = rounds[["uplink_bytes", "downlink_bytes"]]
+        rounds[["uplink_mb", "downlink_mb"]] = sent / BYTES_PER_MB
         rounds["uplink_mb_per_client"] = rounds["uplink_mb"] / config["clients.count"]
         rounds["total_mb_per_client"] = rounds["uplink_mb_per_client"] + (
             rounds["downlink_mb"] / config["clients.count"]
@@ -160,31 +162,30 @@ def _read(path: Path) -> Run:
     return Run(**facts, path=path, config=config, rounds=rounds, compositions=compositions)
 
 
-def group_runs(
-    runs: Sequence[Run], name: Callable[[Run], str] | None = None, first: Sequence[str] = ()
-) -> list[Group]:
-    """Gather the runs of one data set over seeds, sorted by label.
+def group_runs(runs: Sequence[Run], name_of: Callable[[Run], str] | None = None) -> list[Group]:
+    """Gather the runs of one data set over seeds, sorted by method and name.
+
+    The paper's method and its kin come first, then the others by title, then who never sends
+    and who sends once. Without ``name_of``, names alone decide.
 
     Args:
         runs: of one data set.
-        name: labels a run; where it gives several groups one label, what tells them apart is
-            added. By default all of the label is what tells groups apart.
-        first: methods that come before others, in this order.
+        name_of: names a run; where it gives several groups one name, what tells them apart is
+            added. By default all of the name is what tells groups apart.
     """
     groups: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.seed):
         groups.setdefault(run.group, []).append(run)
     firsts = [group[0] for group in groups.values()]
-    names = [name(run) for run in firsts] if name else labels(firsts)
-    for shared in {label for label in names if names.count(label) > 1}:
-        at = [n for n, label in enumerate(names) if label == shared]
-        for n, label in zip(at, labels([firsts[n] for n in at]), strict=True):
-            names[n] = ", ".join([shared, *label.split(", ")[1:]])
-    order = {method: n for n, method in enumerate(first)}
-    gathered = map(Group, names, groups.values())
-    return sorted(gathered, key=lambda group: (order.get(group.method, 99), _rank(group.label)))
+    names = [name_of(run) for run in firsts] if name_of else names_of(firsts)
+    for shared in {name for name in names if names.count(name) > 1}:
+        at = [n for n, name in enumerate(names) if name == shared]
+        for n, name in zip(at, names_of([firsts[n] for n in at]), strict=True):
+            names[n] = ", ".join([shared, *name.split(", ")[1:]])
+    gathered = sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.name))
+    return sorted(gathered, key=lambda group: group.method.place) if name_of else gathered
 
 
-def _rank(label: str) -> list[str | float]:
-    parts = enumerate(re.split(r"(\d+\.?\d*)", label))  # text, number, text, ...
+def _rank(name: str) -> list[str | float]:
+    parts = enumerate(re.split(r"(\d+\.?\d*)", name))  # text, number, text, ...
     return [float(part) if n % 2 else part for n, part in parts]

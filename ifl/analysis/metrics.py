@@ -1,4 +1,4 @@
-"""What is read off a single run: accuracy at an uplink, uplink to an accuracy, spreads.
+"""Measures a single run: accuracy at an uplink, uplink to an accuracy, spreads.
 
 Nothing is interpolated and nothing comes from the future: the accuracy at X MB is that of the
 last evaluation for which at most X MB had been sent.
@@ -12,7 +12,7 @@ import pandas as pd
 from ifl.analysis.collect import Run
 
 Column = Literal["uplink_mb", "uplink_mb_per_client", "total_mb_per_client"]
-SILENT = ("local", "centralized")  # sends nothing, or its raw data once
+PER_CLIENT: Column = "uplink_mb_per_client"
 
 
 class At(NamedTuple):
@@ -63,7 +63,7 @@ class Row(NamedTuple):
     """A row of a composition matrix: what becomes of one base block."""
 
     mean: float  # fractions
-    local: float | None
+    own: float | None  # with the modular block of the same owner
     cross: float | None
     sd: float | None  # population SD over modular blocks, percentage points
 
@@ -73,11 +73,11 @@ def by_base(run: Run) -> dict[str, Row]:
     rows = {}
     for base, row in run.compositions.groupby("base", sort=False):
         values = row["accuracy"].to_numpy(dtype=float)
-        own = np.array([base == i or "server" in (base, i) for i in row["modular"]], dtype=bool)
-        local, cross = values[own], values[~own]
+        same = np.array([base == i or "server" in (base, i) for i in row["modular"]], dtype=bool)
+        own, cross = values[same], values[~same]
         rows[str(base)] = Row(
             float(values.mean()),
-            float(local.mean()) if local.size else None,
+            float(own.mean()) if own.size else None,
             float(cross.mean()) if cross.size else None,
             float(100 * np.std(values)) if values.size > 1 else None,
         )

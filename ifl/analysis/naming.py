@@ -1,4 +1,4 @@
-"""Names for configurations, by what tells them from one another."""
+"""Names configurations by the settings in which they differ."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 
 class Named(Protocol):
-    """What has a name."""
+    """A configuration that has a name."""
 
     @property
     def choices(self) -> Mapping[str, str | None]:
@@ -18,13 +18,13 @@ class Named(Protocol):
 
 
 class Described(NamedTuple):
-    """A configuration, as ``labels`` takes it."""
+    """A configuration, as ``names_of`` takes it."""
 
     choices: Mapping[str, str | None]
     config: Mapping[str, Any]
 
 
-def labels(runs: Sequence[Named]) -> list[str]:
+def names_of(runs: Sequence[Named]) -> list[str]:
     """Name each configuration by what tells it from the others: "ifl, local.tau=5".
 
     First the method, then other choices that differ, then values that differ between runs of

@@ -1,10 +1,9 @@
-"""One table, written as Markdown, LaTeX (booktabs), CSV and HTML with the same numbers."""
+"""Writes a table as Markdown, LaTeX (booktabs) and CSV, with the same numbers."""
 
 import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from math import isnan, nan
 
 import pandas as pd
@@ -66,7 +65,7 @@ def over_seeds(
     if there.empty:
         return Value(nan, note=none)
     count = f"({len(there)} of {len(values)})" if len(there) < len(values) else ""
-    return Value(there.mean(), half_width(there), digits, f"{note} {count}".strip())
+    return Value(float(there.mean()), half_width(there), digits, f"{note} {count}".strip())
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,20 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     notes: str = ""
 
-    def _is_text(self, column: int) -> bool:
+    def is_text(self, column: int) -> bool:
+        """Return whether a column, by its number, holds no numbers."""
         return all(isinstance(row[column], str) for row in self.rows)
 
     def markdown(self) -> str:
         """Return the table alone, with its notes."""
-        rule = ["---" if self._is_text(n) else "--:" for n in range(len(self.head))]
+        rule = ["---" if self.is_text(n) else "--:" for n in range(len(self.head))]
         cells = [self.head, rule, *([str(cell) for cell in row] for row in self.rows)]
         lines = [f"| {' | '.join(c.replace('|', '/') for c in row)} |\n" for row in cells]
         return "".join(lines) + (f"\n{self.notes}\n" if self.notes else "")
 
     def latex(self) -> str:
         r"""Return a table environment; needs \usepackage{booktabs}."""
-        columns = "".join("l" if self._is_text(n) else "r" for n in range(len(self.head)))
+        columns = "".join("l" if self.is_text(n) else "r" for n in range(len(self.head)))
         lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(self.caption)}}}"]
         lines += [rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
         lines += [" & ".join(map(_latex, self.head)) + r" \\", r"\midrule"]
@@ -122,32 +122,6 @@ class Table:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
         return text.getvalue()
-
-    def html(self, anchor: str) -> str:
-        """Return the table; a narrow screen shows each row as a list of head and cell.
-
-        Args:
-            anchor: what the caption's id begins with, unique in the page.
-        """
-        kinds = ["" if self._is_text(n) else ' class="number"' for n in range(len(self.head))]
-        names = [escape(name) for name in self.head]
-        columns = [*zip(kinds, names, strict=True)]
-        head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in columns)
-        body = ""
-        for row in self.rows:
-            cells = zip(columns, row, strict=True)
-            body += "<tr>" + "".join(
-                f'<td{kind} data-head="{name}">{escape(str(cell))}</td>'
-                for (kind, name), cell in cells
-            )
-            body += "</tr>\n"
-        mine = escape(f"{anchor}-{self.name}")
-        notes = f'<p class="notes">{escape(self.notes)}</p>\n' if self.notes else ""
-        return (
-            f'<p class="caption" id="{mine}">{escape(self.caption)}</p>\n'
-            f'<div class="scroll"><table class="wide" aria-labelledby="{mine}">\n'
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table></div>\n{notes}"
-        )
 
 
 def _plain(cell: Cell) -> str:

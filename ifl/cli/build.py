@@ -1,6 +1,9 @@
 """Builds the federation that a configuration describes."""
 
+from collections.abc import Mapping
 from functools import partial
+from inspect import Parameter, signature
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -11,6 +14,9 @@ from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
 
 if TYPE_CHECKING:
+    from torch import nn
+
+    from ifl.data.dataset import Dataset
     from ifl.federation.build import Federation
 
 _TOLD: set[str] = set()  # addresses of before that a line has named
@@ -48,6 +54,34 @@ def moved(config: Any) -> Any:
     return [moved(value) for value in config] if isinstance(config, list) else config
 
 
+def make_block(config: Any, data: "Dataset", fusion_dim: int) -> "nn.Module":
+    """Instantiate a base or modular block, told what it leaves out of what all must fit.
+
+    A parameter of its class or function that is called shape, fusion_dim or classes, and that the
+    configuration does not set, gets data.shape (C, H, W), fusion.dim or data.classes.
+    """
+    block = moved(config)
+    if isinstance(block, dict):
+        told = {"shape": data.shape, "fusion_dim": fusion_dim, "classes": data.classes}
+        free = free_parameters(block)
+        block |= {name: value for name, value in told.items() if name in free}
+    return make(block)  # type: ignore[no-any-return]
+
+
+def free_parameters(block: Mapping[str, Any]) -> set[str]:
+    """Return the parameters of a ``_target_`` that can be named and are not set.
+
+    None where it cannot be found or inspected: what is wrong with it, ``make`` says.
+    """
+    try:
+        target = signature(resolve_name(block["_target_"]))
+        taken = target.bind_partial(*block.get("_args_", ())).arguments
+    except Exception:
+        return set()
+    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    return {n for n, p in target.parameters.items() if p.kind in named} - {*taken, *block}
+
+
 def assemble(config: DictConfig) -> "Federation":
     """Build the federation that a configuration describes; every setting is checked here."""
     from ifl.client.privacy import Privacy
@@ -75,18 +109,22 @@ def assemble(config: DictConfig) -> "Federation":
         make(config.optimizer.modular),
         config.optimizer.get("decay_rounds"),
     )
+    partition, method, codec = (make(config[group]) for group in ("partition", "method", "codec"))
+    training = Training(optimizers, config.batch_size, config.seed, device, make(config.augment))
+    data = hold_out(make(config.data), config.validation)
+    block = partial(make_block, data=data, fusion_dim=config.fusion.dim)
     return build(
-        partition=make(config.partition),
-        method=make(config.method),
-        codec=make(config.codec),
+        partition=partition,
+        method=method,
+        codec=codec,
         members=[
-            Member(member.name, partial(make, member.base), partial(make, member.modular))
+            Member(member.name, partial(block, member.base), partial(block, member.modular))
             for member in members
         ],
         count=config.clients.count,
-        training=Training(optimizers, config.batch_size, config.seed, device, make(config.augment)),
+        training=training,
         fusion_dim=config.fusion.dim,
-        data=hold_out(make(config.data), config.validation),
+        data=data,
         workers=Workers(config.runtime.workers, config.runtime.threads),
         participation=Participation(**config.participation),
         on_bad_upload=config.on_bad_upload,

@@ -1,4 +1,4 @@
-"""The configuration: where it is, what its keys are, what a run is called.
+"""Locates the configuration, checks its keys and names a run's folder.
 
 Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once.
 """

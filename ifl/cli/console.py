@@ -1,17 +1,15 @@
-"""What a run says on the screen: progress while it goes, a table at the end."""
+"""Prints progress while a run or a sweep goes on, and a table at the end."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ifl.analysis.naming import Described, labels
-from ifl.runs.folder import Round
+from ifl.analysis.naming import Described, names_of
+from ifl.runs.folder import BYTES_PER_MB, Round
 from ifl.runs.identity import fingerprint, relevant
 
 if TYPE_CHECKING:
     import numpy as np
-
-MB = 1e6
 
 
 class Progress:
@@ -37,8 +35,8 @@ class Progress:
                 self.accuracy += f" (local {local}, cross {cross})"
         done = f"{row.round}/{self.rounds}" if self.rounds else str(row.round)
         text = (
-            f"round {done}  {self.accuracy}  up {row.uplink_bytes / MB:.2f} MB "
-            f"down {row.downlink_bytes / MB:.2f} MB  loss {_or_dash(row.train_loss, 3)}"
+            f"round {done}  {self.accuracy}  up {row.uplink_bytes / BYTES_PER_MB:.2f} MB "
+            f"down {row.downlink_bytes / BYTES_PER_MB:.2f} MB  loss {_or_dash(row.train_loss, 3)}"
         )
         if self.rounds:
             left = row.seconds / row.round * (self.rounds - row.round)
@@ -137,9 +135,9 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
                     str(outcome["seed"]),
                     *(_percent(result[f"accuracy_{name}"]) for name in ("mean", "local", "cross")),
                     _or_dash(result["accuracy_sd"]),
-                    f"{totals['uplink_bytes'] / MB:.2f}",
-                    f"{totals['uplink_bytes_per_client'] / MB:.2f}",
-                    f"{totals['downlink_bytes'] / MB:.2f}",
+                    f"{totals['uplink_bytes'] / BYTES_PER_MB:.2f}",
+                    f"{totals['uplink_bytes_per_client'] / BYTES_PER_MB:.2f}",
+                    f"{totals['downlink_bytes'] / BYTES_PER_MB:.2f}",
                     str(totals["rounds"]),
                     f"{totals['seconds']:.1f}",
                 ]
@@ -167,7 +165,7 @@ def _names(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         fingerprint(o["config"], "seed"): Described(o["choices"], relevant(o["config"], "seed"))
         for o in outcomes
     }
-    return dict(zip(described, labels([*described.values()]), strict=True))
+    return dict(zip(described, names_of([*described.values()]), strict=True))
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -1,4 +1,4 @@
-"""What an error that ends the command means: one sentence, where Hydra prints a paragraph."""
+"""Explains an error that ends the command in one sentence, where Hydra prints a paragraph."""
 
 import difflib
 import re
@@ -10,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
 from ifl.errors import IFLError
-from ifl.runs.identity import flatten
+from ifl.runs.identity import TOLD, flatten
 
 LAUNCHERS = {"submitit_slurm": "submitit", "joblib": "joblib"}
 PLAINER = {  # how Hydra's first line begins: what is said instead
@@ -81,6 +81,8 @@ def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
     groups = [path.name for path in conf.iterdir() if path.is_dir()]
     keys = [*groups, *flatten(config)]
     last = key.rpartition(".")[2]
+    if key.startswith("clients.members.") and last in TOLD:
+        return f"{key} is not set: a block gets {TOLD[last]}; +{key} sets another value"
     alike = [k for k in keys if k.rpartition(".")[2] == last]
     alike = alike or difflib.get_close_matches(key, keys, cutoff=0.7)
     hint = f"did you mean {' or '.join(alike)}?" if alike else "--cfg job shows those that are"

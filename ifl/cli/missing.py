@@ -1,4 +1,4 @@
-"""Which runs a study should have and has not: those of its experiment's grid, as it was typed."""
+"""Finds the runs that a study lacks, by its experiment's grid as it was typed."""
 
 import shlex
 from collections.abc import Iterable, Mapping

@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from ifl.analysis import charts, collect
-from ifl.analysis.report.archive import Kept, kept
-from ifl.analysis.report.page import claims, page
+from ifl.analysis.report.archive import FOLDER, keep, kept, record
+from ifl.analysis.report.page import claims, page, rendered_from, set_aside
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, save, save_tables, sections, stem
 from ifl.analysis.studies import STUDIES, draw, general
@@ -64,25 +64,36 @@ def write_report(
 ) -> tuple[list[Path], list[str]]:
     """Write the page and the table "paper / here"; name the studies that have no run.
 
-    What a report that is there shows of other studies and data sets stays in it.
+    What was written of other studies and data sets stays in it. A page that is there and holds
+    what cannot be rendered again is kept under another name.
 
     Returns:
-        The files, and a note on what stayed.
+        The files, and notes on what stayed.
     """
-    path = out / "report.html"
-    stands = path.read_text(encoding="utf-8") if path.exists() else ""
-    old = kept(stands, {(part.study, part.data) for part in shown})
+    path, folder = out / "report.html", out / FOLDER
+    out.mkdir(parents=True, exist_ok=True)
+    fresh = [record(part) for part in shown]
+    old, remarks = kept(folder, {(part.study, part.data) for part in fresh})
+    if path.exists() and (remarks or not rendered_from(path, folder)):
+        remarks.append(
+            f"{path} shows what {folder} does not hold, as one of an older version does: it is "
+            f"kept as {set_aside(path)}"
+        )
+    for part in fresh:
+        keep(part, folder)
     order = {name: n for n, name in enumerate(STUDIES)}
-    both: list[Section | Kept] = [*shown, *old]
-    parts = sorted(both, key=lambda p: (order.get(p.study, 99), p.study, p.data))
+    parts = sorted([*fresh, *old], key=lambda p: (order.get(p.study, 99), p.study, p.data))
     lacking = [name for name in STUDIES if name not in {part.study for part in parts}]
     command = "python scripts/run.py -m experiment={0} data=..."
     unseen = [f"{name}: no run yet; {command.format(name)}" for name in lacking]
-    out.mkdir(parents=True, exist_ok=True)
     path.write_text(page(parts, [*notes, *unseen]), encoding="utf-8")
-    names = "; ".join(f"{part.study}, {part.data}" for part in old)
-    stayed = f"{path} keeps what it had of {names}: no run of it here; remove the file to drop it"
-    return [*save_tables([claims(parts)], out), path], [stayed] * bool(old)
+    if old:
+        names = "; ".join(f"{part.study}, {part.data}" for part in parts if part in old)
+        remarks.append(
+            f"{path} keeps what it had of {names}: no run of it here; to drop it, remove its "
+            f"files in {folder}"
+        )
+    return [*save_tables([claims(parts)], out), path], remarks
 
 
 def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:

@@ -70,6 +70,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     from ifl.cli.build import assemble
     from ifl.federation.runner import run  # seconds to import: not needed for what is finished
     from ifl.federation.schedule import Schedule
+    from ifl.methods.base import described
 
     schedule = Schedule(
         config.rounds,
@@ -78,12 +79,13 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         **config.stop,
     )
     federation = assemble(config)
-    described = plain(config)
+    chosen = choices()
     about = {
         "data": federation.data.name,
         "seed": config.seed,
-        "choices": choices(),
-        "config": described,
+        "choices": chosen,
+        "method": described(federation.engine.method, chosen["method"]),
+        "config": plain(config),
         "recipe": recipe_of_job(),
         "command": os.environ.get(COMMAND),
     }
@@ -93,7 +95,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         _write_hydra(folder, config)
 
     print(class_table(federation.class_table()))
-    after = [] if config.fresh else beginnings(folder, described)
+    after = [] if config.fresh else beginnings(folder, about["config"])
     progress = Progress(config.rounds)
     try:
         final = run(federation, record, about, schedule, progress, begin, print, after)

@@ -1,1 +1,1 @@
-"""One party: its training settings, its steps and state, what it hides, when it diverges."""
+"""One client: its training settings, steps and state, its privacy, its watch for divergence."""

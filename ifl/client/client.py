@@ -1,7 +1,7 @@
-"""A client (a vendor): its network, its shard, its optimisers, its own random streams."""
+"""Trains one client (a vendor): its network, shard, optimisers and random streams."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,6 +9,8 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.client.divergence import Watch
+from ifl.client.memory import Memory
+from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import PORTION, batched, draws, optimizer_of
@@ -21,6 +23,25 @@ from ifl.seeding import rng
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Samples of a client's shard and their places in it; unpacks as ``x, y = batch``.
+
+    Args:
+        x: (B, C, H, W) float32 images, augmented.
+        y: (B,) int64 labels.
+        places: (B,) int64, in the shard.
+    """
+
+    x: Tensor
+    y: Tensor
+    places: Tensor
+
+    def __iter__(self) -> Iterator[Tensor]:
+        """Yield x and y."""
+        yield from (self.x, self.y)
+
+
 class Client:
     """One party that learns: a split network on a shard of images.
 
@@ -31,6 +52,7 @@ class Client:
         name: how messages to the user call it, such as "client 2 (conv_base)".
         number: k, from 0; also names its random streams.
         training: its batch size is at most the size of the shard.
+        disclosure: what its uploads tell of labels and z.
 
     Raises:
         ConfigError: the shard holds less than one batch.
@@ -43,6 +65,7 @@ class Client:
         model: SplitModel,
         shard: Shard,
         training: Training,
+        disclosure: Disclosure = Disclosure(),  # noqa: B008 (frozen)
     ) -> None:
         if training.batch_size > len(shard):
             raise ConfigError(
@@ -57,6 +80,7 @@ class Client:
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
         self.draws = draws(self.model, Shard(shard.x[:2], shard.y[:2]).inputs())
         self.training = training
+        self.disclosure = disclosure
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
         self.optimizers = (self.base_optimizer, self.modular_optimizer)
@@ -66,7 +90,7 @@ class Client:
         ]
         self._shuffle = rng(training.seed, "client", number, "batches")
         self._views = rng(training.seed, "client", number, "augment")
-        self.memory: dict[str, Any] = {}  # what a method's client half keeps between rounds
+        self.memory = Memory()
         self.hold(shard)
 
     def hold(self, shard: Shard) -> None:
@@ -75,10 +99,9 @@ class Client:
         self._x = shard.inputs().to(self.training.device)
         self._y = shard.y.to(self.training.device)
         self.told = self._y  # (n,) int64: the labels that it sends, drawn once for the whole run
-        if response := self.training.disclosure.labels:
+        if response := self.disclosure.labels:
             stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
             self.told = response(self._y, stream)
-        self.places = torch.empty(0, dtype=torch.int64)  # of the samples that were drawn last
         self._order = torch.empty(0, dtype=torch.int64)
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
@@ -86,21 +109,21 @@ class Client:
         """Yield all samples once as they are: x (n, C, H, W) float32, y (n,) int64."""
         return batched(self._x, self._y, PORTION)
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Return the next mini-batch: x (B, C, H, W) float32, y (B,) int64."""
+    def batch(self) -> Batch:
+        """Return the next mini-batch."""
         size = self.training.batch_size
         if len(self._order) < size:
             self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
         chosen, self._order = self._order[:size], self._order[size:]
         return self.samples(chosen)
 
-    def samples(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Return samples of its shard by their places (n,) int64, as ``batch``; note the places."""
-        self.places = places = places.to(self._x.device)
+    def samples(self, places: Tensor) -> Batch:
+        """Return samples of its shard by their places (n,) int64."""
+        places = places.to(self._x.device)
         x, y = self._x.index_select(0, places), self._y.index_select(0, places)
-        return self.training.augment(x, self._views), y
+        return Batch(self.training.augment(x, self._views), y, places)
 
-    def batches(self, count: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, count: int) -> Iterator[Batch]:
         """Yield the next ``count`` mini-batches."""
         for _ in range(count):
             yield self.batch()
@@ -132,7 +155,7 @@ class Client:
             "shuffle": self._shuffle.get_state(),
             "views": self._views.get_state(),
             "order": self._order,
-            "memory": self.memory,
+            "memory": self.memory.state(),
         }
 
     def load_state(self, state: State) -> None:
@@ -146,4 +169,4 @@ class Client:
         if "views" in state:  # not in checkpoints of before there were any
             self._views.set_state(state["views"])
         self._order = state["order"].to(self._x.device)
-        self.memory = dict(state["memory"])
+        self.memory.load_state(state["memory"])

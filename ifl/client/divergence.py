@@ -1,4 +1,4 @@
-"""Ends a run at the first training loss that is not finite, and says what was before it."""
+"""Detects divergence: ends a run at the first training loss that is not finite."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a client hides of what it uploads: labels by randomised response, z by clipping and noise.
+"""Configures the privacy of uploads: labels by randomised response, z by clipping and noise.
 
 Sources: Warner 1965; Kairouz, Bonawitz & Ramage 2016, "Discrete Distribution Estimation under
 Local Privacy" (k-ary randomised response); Erlingsson, Pihur & Korolova 2014, "RAPPOR" (a response
@@ -114,7 +114,7 @@ class Privacy:
 
 @dataclass(frozen=True)
 class Disclosure:
-    """What clients make of labels and z before they send them, and receivers of what came.
+    """The privacy of uploads: applied to labels and z before sending, and to the loss on them.
 
     Args:
         labels: None to leave them as they are.

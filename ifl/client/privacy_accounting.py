@@ -1,4 +1,4 @@
-"""The epsilon of z that was clipped and made noisy, by Opacus's accountant of Renyi privacy.
+"""Accounts for the epsilon of noisy z by Opacus's accountant of Renyi privacy.
 
 Sources: Mironov 2017, "Renyi Differential Privacy" (the Gaussian mechanism, composition); Balle et
 al. 2020, "Hypothesis Testing Interpretations and Renyi Differential Privacy" (to epsilon, delta);

@@ -1,4 +1,4 @@
-"""What leaves a client of labels and z, and what a run may say of it in the end.
+"""Privatises uploads: randomises labels, clips z and adds noise; reports the epsilon of a run.
 
 Labels are told by permanent randomised response (Erlingsson et al. 2014, RAPPOR): a sample's label
 is drawn once, from a stream of the seed, and told the same whenever the sample is sent. So the
@@ -8,18 +8,19 @@ of one image; a client counts them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ifl.client.client import Client
+from ifl.client.client import Batch, Client
+from ifl.client.memory import Kept
 from ifl.client.privacy import Disclosure
 from ifl.client.privacy_accounting import epsilon
 from ifl.errors import ConfigError
 from ifl.seeding import rng
 
-RELEASED = "released"  # in a client's memory: (n,) int64, how often each sample's z was sent
 COVERS_LABELS = (
     "the label of each training sample, over the whole run, as it is sent; not what z tells of "
     "it, nor a base block, which learns from the true label"
@@ -31,29 +32,36 @@ COVERS_Z = (
 )
 
 
-def release(me: Client, z: Tensor, y: Tensor, round_number: int) -> tuple[Tensor, Tensor]:
-    """Return what a client sends for z (rows, d) and y (rows,) of the samples it drew last.
+@dataclass
+class Releases(Kept):
+    """Counts of how often z of each sample was sent: (n,) int64, on the CPU."""
+
+    released: Tensor | None = None
+
+
+def release(me: Client, z: Tensor, batch: Batch, round_number: int) -> tuple[Tensor, Tensor]:
+    """Return what a client sends for z (rows, d) of a batch, and for its y (rows,).
 
     Where nothing is hidden, that is z and y themselves.
     """
-    hidden = me.training.disclosure
+    hidden, y = me.disclosure, batch.y
     if hidden.labels:
-        y = me.told.index_select(0, me.places)
+        y = me.told.index_select(0, batch.places)
     if hidden.z:
-        counts = me.memory.get(RELEASED, torch.zeros(len(me.shard), dtype=torch.int64))
-        counts.index_add_(0, me.places.cpu(), torch.ones(len(me.places), dtype=torch.int64))
-        me.memory[RELEASED] = counts
+        memory = me.memory.of(Releases)
+        if memory.released is None:
+            memory.released = torch.zeros(len(me.shard), dtype=torch.int64)
+        memory.released.index_add_(0, batch.places.cpu(), torch.ones(len(y), dtype=torch.int64))
         z = hidden.z(z, rng(me.training.seed, "client", me.number, "privacy", round_number))
     return z, y
 
 
-def told(clients: Sequence[Client]) -> dict[str, Any]:
+def told(hidden: Disclosure, clients: Sequence[Client]) -> dict[str, Any]:
     """Return the entry "privacy" of run.json, after the last round; none where nothing is hidden.
 
     It holds the settings, the epsilons and what they cover. ``releases`` is how often z of one
     image was sent at the most; of no noise, epsilon is None.
     """
-    hidden = clients[0].training.disclosure
     if not hidden:
         return {}
     entry: dict[str, Any] = {"label_epsilon": None, "epsilon": None}
@@ -62,8 +70,8 @@ def told(clients: Sequence[Client]) -> dict[str, Any]:
         entry |= {"label_epsilon": hidden.labels.epsilon, "label_covers": COVERS_LABELS}
         said.append(f"epsilon {hidden.labels.epsilon:.4g} for each label as it is sent")
     if hidden.z:
-        counts = [me.memory[RELEASED].max() for me in clients if RELEASED in me.memory]
-        times = int(max(counts, default=torch.tensor(0)))
+        counts = [me.memory.of(Releases).released for me in clients]
+        times = max(int(count.max()) if count is not None else 0 for count in counts)
         entry |= {"clip": hidden.z.clip, "noise": hidden.z.noise, "releases": times}
         if hidden.z.noise:
             value = epsilon(hidden.z.noise, times, hidden.delta)
@@ -81,9 +89,9 @@ def check_hidden(method: object, hidden: Disclosure) -> None:
     """Raise ConfigError if something is to be hidden and the method would send it all the same."""
     if hidden and not getattr(method, "hides", False):
         raise ConfigError(
-            "privacy.label_epsilon, privacy.clip and privacy.noise are kept by method=ifl, "
-            f"ifl_aligned and ifl_frugal, not by {type(method).__name__}; set them to null, or "
-            "choose one of these methods"
+            "privacy.label_epsilon, privacy.clip and privacy.noise are kept by methods that hide "
+            f"what they send, not by {type(method).__name__}; set them to null, or choose such a "
+            "method, as method=ifl is"
         )
 
 

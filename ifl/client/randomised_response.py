@@ -1,4 +1,4 @@
-"""K-ary randomised response on labels, and learning from such labels without a bias.
+"""Randomises labels (k-ary randomised response) and corrects the loss on such labels.
 
 Sources: Warner 1965, "Randomized Response"; Kairouz, Bonawitz & Ramage 2016 (k-ary); Patrini et
 al. 2017, "Making Deep Neural Networks Robust to Label Noise: A Loss Correction Approach" (forward

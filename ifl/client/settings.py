@@ -1,4 +1,4 @@
-"""Training settings: optimisers, batch size, seed and device, as all parties agree on them."""
+"""Holds training settings that all parties share: optimisers, batch size, seed and device."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from ifl.checks import check_above, check_made_of, check_whole, typed
-from ifl.client.privacy import Disclosure
 from ifl.client.steps import OptimizerMaker
 from ifl.data.augment import Distortion
 from ifl.errors import ConfigError
@@ -16,7 +15,7 @@ from ifl.errors import ConfigError
 
 @dataclass(frozen=True)
 class Optimizers:
-    """How to make the optimiser of a base block and of a modular block (eta_b, eta_m).
+    """Makers of the optimisers of a base block and of a modular block (eta_b, eta_m).
 
     Args:
         decay_rounds: over which all learning rates fall (``ifl.client.steps``); None if they stay.
@@ -64,12 +63,11 @@ class Optimizers:
 
 @dataclass(frozen=True)
 class Training:
-    """What the parties agree on before they start.
+    """Training settings that the parties agree on before they start.
 
     Args:
         optimizers, batch_size, seed, device: of every client.
         augment: of the images of every batch.
-        disclosure: what uploads tell of labels and z.
 
     Raises:
         ConfigError: the batch size or the seed is out of range.
@@ -80,7 +78,6 @@ class Training:
     seed: int = 0
     device: str = "cpu"
     augment: Distortion = Distortion()  # noqa: RUF009 (frozen)
-    disclosure: Disclosure = Disclosure()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)

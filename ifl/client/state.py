@@ -1,4 +1,4 @@
-"""Keeps and restores what learns, a network with its optimisers, bit for bit."""
+"""Saves and restores a network and its optimisers, bit for bit."""
 
 from typing import Any
 

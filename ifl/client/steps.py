@@ -1,4 +1,4 @@
-"""Training steps of a block: optimisers, descent, frozen blocks, falling learning rates.
+"""Takes training steps: optimisers, descent, frozen blocks, falling learning rates.
 
 Source of the falling rates: Loshchilov & Hutter 2017, "SGDR: Stochastic Gradient Descent with
 Warm Restarts", equation 5, without restarts.

@@ -1,1 +1,1 @@
-"""Messages between parties: schema, codecs, bytes on the wire, the channel and its ledger."""
+"""Communication between parties: messages, schema, codecs, wire format, channel and ledger."""

@@ -1,4 +1,4 @@
-"""Integers of fewer bits than a byte, packed and read without trust."""
+"""Packs integers into bits, and unpacks them without trust."""
 
 import numpy as np
 import torch

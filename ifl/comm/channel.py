@@ -1,4 +1,4 @@
-"""The only path between parties: what passes is serialised, counted and parsed again."""
+"""Carries messages between parties: serialises them, counts their bytes, parses them again."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How a floating-point tensor is written on the wire.
+"""Encodes floating-point tensors for the wire: the codec interface, and the plain types.
 
 A codec maps a tensor to named parts and back; the parts are what is serialised, so
 everything it needs to decode (a scale, an index) is counted in bytes. The first part
@@ -56,7 +56,7 @@ class Codec(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Envelope:
-    """What goes with every codec: how the rest of a message travels.
+    """The settings that every codec has: encoding of labels, compression of whole messages.
 
     Args:
         labels: "bytes", in the smallest unsigned type; "packed", in ceil(log2(classes)) bits.

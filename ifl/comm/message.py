@@ -1,4 +1,4 @@
-"""Messages: named tensors, and the bytes that stand for them.
+"""Encodes and decodes messages: named tensors and their bytes.
 
 The bytes are one safetensors file (``ifl/comm/wire.py``). A tensor's kind in the ledger is its
 name up to the first dot; what is not tensor is "header".

@@ -1,4 +1,4 @@
-"""Codecs of few levels: each row on a grid of its own, whose end travels with it.
+"""Quantises rows to few levels: int8 and int4, each row on a grid of its own.
 
 Rounding at random: Alistarh et al. 2017, "QSGD: Communication-Efficient SGD via Gradient
 Quantization and Encoding", section 3.1, there with the row's norm for its largest value.

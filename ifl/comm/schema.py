@@ -1,4 +1,4 @@
-"""What a server expects of an upload: a form, checked as the upload arrives.
+"""Declares the form of a message (names, shapes, types, ranges) and checks it on arrival.
 
 A form names the tensors, all of them. Sizes that the parties agreed on before they started
 stand in it as symbols: B, the rows of a batch, d, the fusion dimension, and classes.

@@ -1,4 +1,4 @@
-"""A codec that sends the largest values of a row alone.
+"""Sparsifies rows: a codec that sends the largest values alone.
 
 Source: Aji & Heafield 2017, "Sparse Communication for Distributed Gradient Descent"; here
 without what was not sent being added to the next message, since z is no sum over rounds.

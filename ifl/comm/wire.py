@@ -1,4 +1,4 @@
-"""The bytes of a message, read without trust.
+"""Parses the bytes of a message without trust.
 
 They are one safetensors file as ``safetensors.torch.save`` writes it: the header's length in
 8 bytes, a JSON header, the tensors one after the other. The header is matched piece by piece

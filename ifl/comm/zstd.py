@@ -1,4 +1,4 @@
-"""A lossless stage over the bytes of a whole message: zstandard, read without trust.
+"""Compresses the bytes of a whole message with zstandard; decompresses without trust.
 
 RFC 8878, by the package zstandard. What unpacks to more than the receiver has a use for is
 refused when that is seen, whatever it declares.

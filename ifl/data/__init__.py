@@ -1,4 +1,4 @@
-"""Images and labels: where they come from, how they are split, dealt and augmented."""
+"""Images and labels: sources, splits, partitions and augmentation."""
 
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.sources import digits, from_torchvision, kmnist10k

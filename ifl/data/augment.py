@@ -1,4 +1,4 @@
-"""Other views of a client's images: turned, moved, scaled and bent, drawn anew for every batch.
+"""Augments images: rotates, shifts, scales, shears and bends them, anew for every batch.
 
 What a client does to its own images is its own affair: no byte moves, nobody needs to know.
 Source: affine and elastic distortions, Simard, Steinkraus & Platt 2003, "Best Practices for

@@ -1,4 +1,4 @@
-"""Files in the format of MNIST (IDX, gzipped), checked before they are believed.
+"""Reads files in the format of MNIST (IDX, gzipped), checked by md5 first.
 
 torchvision checks what it downloads; what already lies in its folder it reads unchecked.
 """

@@ -1,4 +1,4 @@
-"""Who holds which samples: labels -> one index array per client.
+"""Partitions the samples among clients: labels -> one index array per client.
 
 Every partition is disjoint and exhaustive. A partition is a small object, checked
 when it is made, called as ``partition(labels, clients, generator)`` with labels (n,)

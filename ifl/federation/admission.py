@@ -1,4 +1,4 @@
-"""How a server takes uploads in: checked against what it expects, and what if they do not fit."""
+"""Validates uploads on arrival; a bad one stops the run or is skipped."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether a budget in bytes allows a run at all: held against what its first round sends up."""
+"""Checks the uplink budget against the cost of the first round."""
 
 from itertools import chain
 
@@ -9,7 +9,8 @@ from ifl.comm.message import Message, encode
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
-from ifl.federation.schedule import MB, Schedule
+from ifl.federation.schedule import Schedule
+from ifl.runs.folder import BYTES_PER_MB
 
 PATIENCE = 1000  # rounds in which to look for the first to which somebody comes
 
@@ -33,7 +34,7 @@ def check_budget(schedule: Schedule, engine: Engine) -> None:
             "rounds or stop.seconds too"
         )
     if schedule.uplink_bytes(clients) < sent:
-        cost = sent / MB / (clients if schedule.per_client else 1)
+        cost = sent / BYTES_PER_MB / (clients if schedule.per_client else 1)
         raise ConfigError(
             f"{field}{per} is below what the first round sends, {cost:.6f} MB{per}; allow a "
             "round at least, or lower batch_size, fusion.dim or clients.count"
@@ -46,7 +47,7 @@ def first_uplink(engine: Engine) -> int:
     They are those of uploads of zeros: with a codec whose sizes hang on the values, at least
     about so many.
     """
-    seed, drawn = engine.clients[0].training.seed, engine.participation.present
+    seed, drawn = engine.training.seed, engine.participation.present
     rounds = (drawn(engine.clients, seed, number) for number in range(1, PATIENCE + 1))
     present = next(filter(None, rounds), [])
     sizes: dict[int, int] = {}  # of each form once: split learning expects one tau times

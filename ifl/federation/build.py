@@ -1,14 +1,14 @@
 """Builds a federation: shards for clients, clients from members, an engine around them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from torch import nn
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
-from ifl.client.privacy import Privacy
+from ifl.client.privacy import Disclosure, Privacy
 from ifl.client.privatise import check_hidden
 from ifl.client.settings import Training
 from ifl.comm.channel import Channel
@@ -43,6 +43,7 @@ class Federation:
 
     data: Dataset
     engine: Engine
+    disclosure: Disclosure  # of every client
     parts: Sequence[np.ndarray]
 
     def class_table(self) -> np.ndarray:
@@ -77,8 +78,8 @@ def build(
     check_whole("clients.count", count, 1)
     check_whole("fusion.dim", fusion_dim, 1)
     check_whole("the number of clients.members", len(members), 1)
-    training = replace(training, disclosure=privacy.disclosure(data.classes))
-    check_hidden(method, training.disclosure)
+    disclosure = privacy.disclosure(data.classes)
+    check_hidden(method, disclosure)
     seed = training.seed
     labels = data.train.y.numpy()
     parts = partition(labels, count, numpy_rng(seed, "partition"))
@@ -97,8 +98,8 @@ def build(
         if number < len(members):
             check_contract(model, name, data.shape, fusion_dim, data.classes)
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
-        clients.append(Client(name, number, model, shard, training))
+        clients.append(Client(name, number, model, shard, training, disclosure))
     agreed = {"B": training.batch_size, "d": fusion_dim}
     channel = Channel(codec, data.classes, training.device, agreed, seed)
-    engine = Engine(method, clients, channel, workers, participation, on_bad_upload)
-    return Federation(data, engine, parts)
+    engine = Engine(method, clients, channel, training, workers, participation, on_bad_upload)
+    return Federation(data, engine, disclosure, parts)

@@ -5,9 +5,10 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.client.steps import anneal
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
@@ -22,7 +23,7 @@ from ifl.seeding import global_stream
 
 
 class Outcome(NamedTuple):
-    """What became of a round."""
+    """The outcome of a round."""
 
     train_loss: float | None  # mean of all training losses; None if there are none
     clients: int  # that took part to the end
@@ -33,6 +34,7 @@ class Engine:
     """Runs the clients' halves in lockstep with the server half, all traffic by the channel.
 
     Args:
+        training: what all parties agreed on.
         workers: do the clients' turns between two exchanges, several at a time.
         participation: who takes part in a round.
         on_bad_upload: "stop", an upload that is refused ends the run; "skip", its client is
@@ -44,6 +46,7 @@ class Engine:
         method: Method,
         clients: Sequence[Client],
         channel: Channel,
+        training: Training,
         workers: Workers | None = None,
         participation: Participation = Participation(),  # noqa: B008 (frozen)
         on_bad_upload: str = "stop",
@@ -51,9 +54,10 @@ class Engine:
         self.method = method
         self.clients = clients
         self.channel = channel
+        self.training = training
         self.workers = workers or Workers()
         self.participation = participation
-        self.server: Server = method.open(clients)
+        self.server: Server = method.open(clients, training)
         self.reception = Reception(self.server, channel, clients, on_bad_upload)
 
     def round(self, number: int) -> Outcome:
@@ -74,10 +78,9 @@ class Engine:
             raise MessageError(f"{where}: {error}") from error
 
     def _conduct(self, number: int) -> Outcome:
-        seed = self.clients[0].training.seed
         self.channel.begin_round(number)
         self._anneal(number)
-        present = self.participation.present(self.clients, seed, number)
+        present = self.participation.present(self.clients, self.training.seed, number)
         if not present:
             return Outcome(None, 0, 0)
         missed = self.channel.down(self.server.welcome([c.number for c in present]))
@@ -103,8 +106,8 @@ class Engine:
                 talks.pop(k).close()
                 refused += 1
             if arrived:
-                with self._stream("server", "modules", number, turn):
-                    replies = self.server.reply(arrived)
+                with self._stream("server", "modules", number, turn) as draws:
+                    replies = self.server.reply(arrived, draws)
                 inbox = self.channel.down(replies)
                 self.server.delivered(inbox)
             turn += 1
@@ -114,7 +117,7 @@ class Engine:
 
     def _anneal(self, number: int) -> None:
         """Set this round's learning rates, of those who are absent too."""
-        if rounds := self.clients[0].training.optimizers.decay_rounds:
+        if rounds := self.training.optimizers.decay_rounds:
             learners = [optimizer for client in self.clients for optimizer in client.optimizers]
             anneal([*learners, *self.server.optimizers()], number, rounds)
 
@@ -164,10 +167,9 @@ class Engine:
                     said[client.number] = _speak(client, talks[client.number], inbox, turn)
         return [(client, said[client.number]) for client in talking]
 
-    def _stream(self, *purpose: str | int) -> AbstractContextManager[None]:
+    def _stream(self, *purpose: str | int) -> AbstractContextManager[Generator]:
         """Let modules draw from the named stream: what they draw hangs on nothing before it."""
-        training = self.clients[0].training
-        return global_stream(training.seed, *purpose, device=training.device)
+        return global_stream(self.training.seed, *purpose, device=self.training.device)
 
 
 def _speak(

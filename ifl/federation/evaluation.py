@@ -1,4 +1,4 @@
-"""The composition matrix: the accuracy of every modular block on every base block.
+"""Evaluates the composition matrix: every modular block on every base block.
 
 Source: Krouka & Bennis 2025, inference y_k,i = f_m,i(f_b,k(x)).
 """

@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ifl.client.client import Client
 from ifl.data.dataset import Dataset
 from ifl.errors import ConfigError
 from ifl.federation.build import Federation
@@ -98,8 +97,8 @@ def structure(network: nn.Module) -> str:
 def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
     """Return what a run is made of as plain values, where no configuration says it."""
     engine = federation.engine
-    first: Client = engine.clients[0]
-    training = first.training
+    first = engine.clients[0]
+    training = engine.training
     return {
         "seed": training.seed,
         "rounds": schedule.rounds,
@@ -119,7 +118,7 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
         "codec": plain(engine.channel.codec),
         "participation": plain(engine.participation),
         "augment": plain(training.augment),
-        "privacy": plain(training.disclosure),
+        "privacy": plain(federation.disclosure),
         "optimizer": {
             "base": {**plain(type(first.base_optimizer)), **plain(first.base_optimizer.defaults)},
             "modular": {

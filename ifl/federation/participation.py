@@ -1,4 +1,4 @@
-"""Who takes part in a round: some clients are drawn, and of those some drop out."""
+"""Selects the clients of a round (partial participation); some of them drop out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

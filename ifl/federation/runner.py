@@ -1,4 +1,4 @@
-"""The only round loop: evaluation, records, checkpoints."""
+"""Runs the only round loop: evaluation, records, checkpoints."""
 
 import json
 import time
@@ -57,7 +57,7 @@ def run(
     engine = federation.engine
     clients, ledger = engine.clients, engine.channel.ledger
     check_budget(schedule, engine)
-    test_x = federation.data.test.inputs().to(clients[0].training.device)
+    test_x = federation.data.test.inputs().to(engine.training.device)
     test_y = federation.data.test.y.to(test_x.device)
     about = {"config": settings(federation, schedule), **about}
     mine = identity(federation, about["config"])
@@ -69,7 +69,7 @@ def run(
         begin(number)
         folder.describe(taken.final)
         return taken.final
-    about = {**about, "data_digest": mine["data"], **provenance(clients[0].training.device)}
+    about = {**about, "data_digest": mine["data"], **provenance(engine.training.device)}
     about |= times(folder.path, taken.continues)
     folder.describe({**about, "finished": False})
     folder.write_partition(federation.class_table())
@@ -115,7 +115,7 @@ def run(
             name: getattr(row, name)
             for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
         },
-        **told(clients),
+        **told(federation.disclosure, clients),
     }
     if schedule.checkpoint_every:
         _keep(engine, folder, row, mine, final)  # the trained networks

@@ -1,11 +1,10 @@
-"""When a run is evaluated, kept and ended."""
+"""Schedules a run: evaluations, checkpoints, and the limit that ends it."""
 
 from dataclasses import dataclass
 
 from ifl.checks import check_above, check_flag, check_whole
 from ifl.errors import ConfigError
-
-MB = 10**6  # bytes
+from ifl.runs.folder import BYTES_PER_MB
 
 
 @dataclass(frozen=True)
@@ -61,14 +60,14 @@ class Schedule:
 
     @property
     def only_bytes(self) -> bool:
-        """Whether nothing but ``uplink_mb`` ends the run."""
+        """Return whether nothing but ``uplink_mb`` ends the run."""
         return self.rounds is None and self.accuracy is None and self.seconds is None
 
     def uplink_bytes(self, clients: int) -> float:
         """Return the limit on the bytes of all clients; infinite if there is none."""
         if self.uplink_mb is None:
             return float("inf")
-        return self.uplink_mb * MB * (clients if self.per_client else 1)
+        return self.uplink_mb * BYTES_PER_MB * (clients if self.per_client else 1)
 
     def reason(self, number: int, uplink_bytes: int, seconds: float, clients: int) -> str | None:
         """Return why the run ends with this round, but for accuracy, which is tested later."""

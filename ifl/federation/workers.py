@@ -1,4 +1,4 @@
-"""Where a run computes: its device, and threads that do independent pieces of a round.
+"""Chooses the device, and runs independent pieces of a round on worker threads.
 
 Torch leaves Python's lock while it computes, so one-thread workers keep all cores busy with
 the clients of a round; a piece's result does not depend on how many workers there are.

@@ -14,6 +14,7 @@ from ifl.methods.base import (
     same_start,
 )
 from ifl.methods.parts.averaging import AveragingServer
+from ifl.runs.method import Sends
 
 __all__ = [
     "AveragingServer",
@@ -21,6 +22,7 @@ __all__ = [
     "Conversation",
     "Method",
     "Reply",
+    "Sends",
     "Server",
     "StatelessServer",
     "own_blocks",

@@ -9,16 +9,20 @@ method and gives everyone the start that the seed prescribes, which costs no byt
 """
 
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ifl.checks import check_text
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
 from ifl.runs.checkpoint import State
+from ifl.runs.method import Sends
 
 Reply = Message | None  # what the server says to one client, if anything
 Conversation = Generator[Message, Reply, Tensor | None]
@@ -37,8 +41,14 @@ class Server(Protocol):
     def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
         """Return what those who take part in the round that begins have missed, if anything."""
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the reply to each client that gets one, given one upload each of some."""
+    def reply(
+        self, uploads: Mapping[int, Message], draws: torch.Generator
+    ) -> Mapping[int, Message]:
+        """Return the reply to each client that gets one, given one upload each of some.
+
+        Args:
+            draws: the stream of this turn, at its start; the server's modules draw from it too.
+        """
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Learn what its replies are at their receivers, decoded; it may decode them itself."""
@@ -57,10 +67,27 @@ class Server(Protocol):
 
 
 class Method(Protocol):
-    """What the engine, the evaluation and the command line know of a method."""
+    """A method, as the engine, the evaluation, the command line and figures see it.
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    Attributes:
+        sends: in which rounds its clients upload: "each round", "once" or "never".
+        hides: whether it sends no label and no z but by ``client.privatise.release``.
+        kinds: what its messages hold, both ways: {kind, as in traffic.csv: words for it}.
+    """
+
+    sends: ClassVar[Sends]
+    hides: ClassVar[bool]
+    kinds: ClassVar[Mapping[str, str]]
+
+    @property
+    def title(self) -> str:
+        """Its name in figures and tables; a yaml of conf/method may give it another one."""
+
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Check and align the clients, and return a fresh server half.
+
+        Args:
+            training: what all parties agreed on, for what the server trains itself.
 
         Raises:
             ConfigError: these clients cannot be trained by this method.
@@ -77,6 +104,25 @@ class Method(Protocol):
         """Return the base blocks and the modular blocks that exist, by owner."""
 
 
+def described(method: Method, choice: str) -> dict[str, Any]:
+    """Return the entry "method" of run.json, from which figures and tables take their words.
+
+    Args:
+        method: one that says nothing of itself is named after its choice and sends each round.
+        choice: the option of conf/method.
+
+    Raises:
+        ConfigError: its title is not text.
+    """
+    title = getattr(method, "title", choice)
+    check_text("method.title", title)
+    return {
+        "title": title,
+        "sends": getattr(method, "sends", "each round"),
+        "kinds": dict(getattr(method, "kinds", {})),
+    }
+
+
 class StatelessServer:
     """A server that keeps nothing from one round to the next, expects and sends nothing."""
 
@@ -88,7 +134,9 @@ class StatelessServer:
         """Return nothing."""
         return {}
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(
+        self, uploads: Mapping[int, Message], draws: torch.Generator
+    ) -> Mapping[int, Message]:
         """Answer nobody."""
         return {}
 

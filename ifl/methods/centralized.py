@@ -3,13 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.optim import Optimizer
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.memory import Kept
 from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, labels
@@ -18,6 +20,14 @@ from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
+from ifl.runs.method import Sends
+
+
+@dataclass
+class Sent(Kept):
+    """A note that the server has the shard."""
+
+    sent: bool = False
 
 
 @dataclass(frozen=True)
@@ -32,16 +42,22 @@ class Centralized:
     Args:
         tau: steps a round.
         architecture: the client whose network is trained.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "once"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"x": "images", "y": "labels"}
 
     tau: int = 10
     architecture: int = 0
+    title: str = "all data in one place"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_whole("method.architecture", self.architecture, 0)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server with a copy of the chosen network.
 
         Raises:
@@ -52,18 +68,19 @@ class Centralized:
                 f"method.architecture must name a client from 0 to {len(clients) - 1}, "
                 f"got {self.architecture}"
             )
-        chosen = clients[self.architecture]
+        model = deepcopy(clients[self.architecture].model)
         forms = {
             c.number: {"x": Expected(c.shard.x.shape, torch.uint8), "y": labels(len(c.shard))}
             for c in clients
         }
-        return CentralizedServer(deepcopy(chosen.model), chosen.training, self.tau, forms)
+        return CentralizedServer(model, training, self.tau, forms)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Send the shard when first here; nothing once the server has it."""
-        if "sent" not in me.memory:
+        memory = me.memory.of(Sent)
+        if not memory.sent:
             yield Message(x=me.shard.x, y=me.shard.y)
-            me.memory["sent"] = True  # not reached where the server refuses it
+            memory.sent = True  # not reached where the server refuses it
         return None
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -89,7 +106,7 @@ class CentralizedServer(StatelessServer):
         """Expect a client's samples, once in a run."""
         return [] if client in self.came else [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Keep the data, in client order behind those that are here; answer nobody."""
         self._gather({k: Shard(uploads[k].x, uploads[k].y) for k in sorted(uploads)})
         return {}

@@ -7,17 +7,20 @@ arXiv 2302.05599 (and 2025, arXiv 2507.15816), and its code, cse_fsl_main.py.
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_flag, check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.methods.parts.averaging import Averaging, averaged, unpack
 from ifl.methods.parts.split_server import SplitServer
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,22 @@ class CSEFSL:
         tau: local steps.
         h: local steps from one upload to the next, at most tau.
         sync_clients: average what the clients have after the round; needs one architecture.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "fusion outputs z",
+        "y": "labels",
+        "params": "parameters",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     h: int = 10
     sync_clients: bool = False
+    title: str = "CSE-FSL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
@@ -55,7 +69,7 @@ class CSEFSL:
                 f"{self.h}; lower it or raise local.tau"
             )
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server whose modular block starts as a copy of client 0's.
 
         Raises:
@@ -63,7 +77,7 @@ class CSEFSL:
         """
         if self.sync_clients:
             same_start("method=cse_fsl with method.sync_clients=true", clients)
-        return CSEFSLServer(self, clients)
+        return CSEFSLServer(self, clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps on the client's own losses, sending z and y with every h-th."""
@@ -94,12 +108,12 @@ class CSEFSL:
 class CSEFSLServer(SplitServer):
     """Learns from what comes and says nothing; averages the clients' networks, if asked to."""
 
-    def __init__(self, method: CSEFSL, clients: Sequence[Client]) -> None:
+    def __init__(self, method: CSEFSL, clients: Sequence[Client], training: Training) -> None:
         first = clients[0]
         samples = {c.number: len(c.shard) for c in clients}
         self.model = deepcopy(first.model) if method.sync_clients else None
         average = Averaging(self.model, samples) if self.model else None
-        make, exchanges = first.training.optimizers.modular, method.tau // method.h
+        make, exchanges = training.optimizers.modular, method.tau // method.h
         super().__init__(first.model.modular, {first.number: 1}, make, exchanges, average)
 
     def learn(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:

@@ -7,16 +7,28 @@ without FAug, its augmentation).
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_at_least, check_whole
 from ifl.client.client import Client
+from ifl.client.memory import Kept
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.class_statistics import ClassMeans
+from ifl.runs.method import Sends
+
+
+@dataclass
+class Teachers(Kept):
+    """The newest teachers (C_k, C), in the order of the client's classes."""
+
+    teachers: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -39,33 +51,39 @@ class FedDistill:
     Args:
         tau: local steps, n in the paper.
         gamma: weight of the distillation; 0 is no communication's training.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"logits": "mean predictions", "y": "labels"}
 
     tau: int = 10
     gamma: float = 1.0
+    title: str = "FedDistill"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_at_least("method.gamma", self.gamma, 0)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""
         return FedDistillServer(clients)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps, send the mean predictions of these, keep the teachers."""
-        teachers, losses, own = me.memory.get("teachers"), [], ClassMeans(me.classes)
+        memory, losses, own = me.memory.of(Teachers), [], ClassMeans(me.classes)
         for x, y in me.batches(self.tau):
             logits = me.model(x)
             loss = cross_entropy(logits, y)
-            if teachers is not None:
-                taught = teachers.to(y.device)[torch.searchsorted(me.classes, y)]
+            if memory.teachers is not None:
+                taught = memory.teachers.to(y.device)[torch.searchsorted(me.classes, y)]
                 loss = loss + self.gamma * cross_entropy(logits, taught)
             own.add(logits.detach().softmax(dim=1), y)
             losses.append(me.watch.descend(loss, *me.both))
         reply = yield Message(logits=own.means(), y=own.classes)
         assert reply is not None
-        me.memory["teachers"] = reply.logits  # (C_k, C), in the order of me.classes
+        memory.teachers = reply.logits
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -86,11 +104,11 @@ class FedDistillServer(StatelessServer):
         """Expect a mean prediction (C_k, C) and a label for each class, once."""
         return [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return each sender's teachers, in the order of its labels."""
         return {k: Message(logits=self._teachers(k, uploads)) for k in uploads}
 
-    def _teachers(self, client: int, uploads: Mapping[int, Message]) -> torch.Tensor:
+    def _teachers(self, client: int, uploads: Mapping[int, Message]) -> Tensor:
         # Paper: divides by the M - 1 others, who have every label; here: by those of them whose
         # steps met the label, because others sent zeros.
         teachers = ClassMeans(uploads[client].y)

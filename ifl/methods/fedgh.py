@@ -6,11 +6,14 @@ Header", arXiv 2303.13137, and its code, github.com/LipingYi/FedGH.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Generator
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
@@ -18,6 +21,7 @@ from ifl.methods.parts.averaging import Newest, unpack
 from ifl.methods.parts.class_statistics import fusion_means
 from ifl.methods.parts.split_server import ModularBlocks
 from ifl.runs.checkpoint import State
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -37,21 +41,27 @@ class FedGH:
 
     Args:
         tau: local steps.
+        title: its name in figures and tables.
     """
 
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"z": "means of z", "y": "labels", "params": "parameters"}
+
     tau: int = 10
+    title: str = "FedGH"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every modular block the same start; return the server that trains its own.
 
         Raises:
             ConfigError: the modular blocks are not of one architecture.
         """
         same_start("method=fedgh", clients, "modular")
-        return FedGHServer(clients)
+        return FedGHServer(clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps, send the means of z by class, take over the server's block."""
@@ -75,10 +85,9 @@ class FedGH:
 class FedGHServer(ModularBlocks):
     """Trains a modular block on what came and hands it out; keeps it for the others."""
 
-    def __init__(self, clients: Sequence[Client]) -> None:
+    def __init__(self, clients: Sequence[Client], training: Training) -> None:
         first = clients[0]
-        make = first.training.optimizers.modular
-        super().__init__(first.model.modular, {first.number: 1}, make)
+        super().__init__(first.model.modular, {first.number: 1}, training.optimizers.modular)
         self.newest = Newest(self.modulars[first.number], [c.number for c in clients])
         self.forms: Mapping[int, Form] = {
             c.number: {"z": floats(len(c.classes), "d"), "y": labels(len(c.classes))}
@@ -93,7 +102,7 @@ class FedGHServer(ModularBlocks):
         """Return the newest block to those who lack it."""
         return self.newest.welcome(clients)
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Step on each mean, one at a time; return the block to the senders."""
         for k, upload in sorted(uploads.items()):
             for z, y in zip(upload.z.split(1), upload.y.split(1), strict=True):

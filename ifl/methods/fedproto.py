@@ -6,16 +6,28 @@ Clients", arXiv 2105.00243, algorithm 1.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy, mse_loss
 
 from ifl.checks import check_at_least, check_whole
 from ifl.client.client import Client
+from ifl.client.memory import Kept
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
+from ifl.runs.method import Sends
+
+
+@dataclass
+class Prototypes(Kept):
+    """The newest common prototypes (C_k, d), in the order of the client's classes."""
+
+    prototypes: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -35,35 +47,45 @@ class FedProto:
     Args:
         tau: local steps.
         lam: lambda, the weight of the pull; 0 is no communication's training.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "means of z",
+        "y": "labels",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     lam: float = 1.0
+    title: str = "FedProto"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_at_least("method.lam", self.lam, 0)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server; any clients that keep the contract will do."""
         return FedProtoServer(clients)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps, send the prototypes of the shard, keep the common ones."""
-        prototypes, losses = me.memory.get("prototypes"), []
+        memory, losses = me.memory.of(Prototypes), []
         for x, y in me.batches(self.tau):
             z = me.model.base(x)
             loss = cross_entropy(me.model.modular(z), y)
-            if prototypes is not None:
+            if memory.prototypes is not None:
                 # Paper: lambda * sum_c d(C_k^(c), P_c) (equation 8); here: of the batch's z, with
                 # the mean square, because its code has that and its lambda = 1 goes with it.
-                near = prototypes.to(z.device)[torch.searchsorted(me.classes, y)]
+                near = memory.prototypes.to(z.device)[torch.searchsorted(me.classes, y)]
                 loss = loss + self.lam * mse_loss(z, near)
             losses.append(me.watch.descend(loss, *me.both))
         own = fusion_means(me)
         reply = yield Message(z=own.means(), y=own.classes, samples=own.weights.int())
         assert reply is not None
-        me.memory["prototypes"] = reply.z  # (C_k, d), in the order of me.classes
+        memory.prototypes = reply.z
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -90,7 +112,7 @@ class FedProtoServer(StatelessServer):
         """Expect a mean z (C_k, d), a label and a number of samples for each class, once."""
         return [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the average prototypes of each sender's classes, in its order."""
         y = torch.cat([m.y for m in uploads.values()])
         common = ClassMeans(y.unique())

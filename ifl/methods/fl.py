@@ -5,16 +5,19 @@ Decentralized Data", algorithm 1, with local work counted in steps; which client
 ``participation`` (there C, here all by default).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
 from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -32,14 +35,20 @@ class FL:
 
     Args:
         tau: local steps on the whole network.
+        title: its name in figures and tables.
     """
 
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"params": "parameters", "samples": "sample counts"}
+
     tau: int = 10
+    title: str = "FL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every client the same start; return the averaging server.
 
         Raises:

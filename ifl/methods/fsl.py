@@ -5,17 +5,20 @@ Sources: Thapa et al. 2022, "SplitFed: When Federated Learning Meets Split Learn
 Methods in Healthcare" (V3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 from ifl.checks import check_flag, check_one_of, check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.client.steps import descend
 from ifl.comm.message import Message
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.methods.parts.averaging import Averaging, averaged, unpack
 from ifl.methods.parts.split_server import SplitServer
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,30 @@ class FSL:
         server: "shared", one modular block that learns from every client in turn;
             "per_client", a copy each, averaged after the round.
         sync_base: average the base blocks after the round; needs equal ones.
+        title: its name in figures and tables.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "fusion outputs z",
+        "y": "labels",
+        "grad": "gradients of z",
+        "params": "parameters",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     server: str = "shared"
     sync_base: bool = False
+    title: str = "FSL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_one_of("method.server", self.server, "shared", "per_client")
         check_flag("method.sync_base", self.sync_base)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server whose modular blocks start as copies of client 0's.
 
         Raises:
@@ -56,7 +71,7 @@ class FSL:
         """
         if self.sync_base:
             same_start("method=fsl with method.sync_base=true", clients, "base")
-        return FSLServer(self, clients)
+        return FSLServer(self, clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps with the server's gradients; the server knows the losses."""
@@ -83,8 +98,8 @@ class FSL:
 class FSLServer(SplitServer):
     """Teaches the modular blocks; averages the base blocks at the end of a round, if asked to."""
 
-    def __init__(self, fsl: FSL, clients: Sequence[Client]) -> None:
-        model, make = clients[0].model, clients[0].training.optimizers.modular
+    def __init__(self, fsl: FSL, clients: Sequence[Client], training: Training) -> None:
+        model, make = clients[0].model, training.optimizers.modular
         samples = {c.number: len(c.shard) for c in clients}
         owners = samples if fsl.server == "per_client" else {clients[0].number: 1}
         bases = Averaging(deepcopy(model.base), samples) if fsl.sync_base else None

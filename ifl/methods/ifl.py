@@ -10,16 +10,19 @@ from itertools import chain
 from typing import ClassVar
 
 import torch
+from torch import Generator
 
 from ifl.checks import check_one_of, check_whole
 from ifl.client.client import Client
 from ifl.client.privatise import check_choice, release
+from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.replay import Align, Replay, check_pools
 from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,15 @@ class IFL:
         relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
             random; "balanced", R rows with all classes alike. All clients get the same rows.
         relay_rows: R.
+        title: its name in figures and tables.
 
     Raises:
         ConfigError: a value is out of range or goes with another one that is not set.
     """
 
+    sends: ClassVar[Sends] = "each round"
     hides: ClassVar[bool] = True  # it sends no label and no z but by ``release``
+    kinds: ClassVar[Mapping[str, str]] = {"z": "fusion outputs z", "y": "labels"}
 
     tau: int = 10
     stage2: str = "pooled"
@@ -66,6 +72,7 @@ class IFL:
     upload: Upload = field(default_factory=Upload)
     relay: str = "all"
     relay_rows: int | None = None
+    title: str = "IFL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
@@ -75,15 +82,15 @@ class IFL:
         check_upload(self.upload, self.upload_batch)
         check_relay(self.relay, self.relay_rows, self.stage2)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server.
 
         Raises:
             ConfigError: a client has fewer samples than it is to send, or what is hidden of
                 labels or z does not go with how rows are chosen.
         """
-        check_choice(clients[0].training.disclosure, self.upload.pick, self.relay)
         for client in clients:
+            check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
@@ -91,14 +98,14 @@ class IFL:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
         losses, pull = [], self.align.pull(me)
         with frozen(me.model.modular):
-            for x, y in me.batches(self.tau):
-                losses.append(me.step(x, y, me.base_optimizer, pull=pull))
+            for batch in me.batches(self.tau):
+                losses.append(me.step(batch.x, batch.y, me.base_optimizer, pull=pull))
 
         if self.upload_batch == "fresh":
-            x, y = self.upload.batch(me, round_number)
+            batch = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
-            z = me.model.base(x)
-        z, y = release(me, z, y, round_number)
+            z = me.model.base(batch.x)
+        z, y = release(me, z, batch, round_number)
         pool = yield Message(z=z, y=y)
 
         assert pool is not None
@@ -106,7 +113,7 @@ class IFL:
         rows = len(pool.y) if self.stage2 == "pooled" else len(y)
         newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
         for pool_z, pool_y in chain(newest, more):
-            loss = me.training.disclosure.loss(me.model.modular(pool_z), pool_y)
+            loss = me.disclosure.loss(me.model.modular(pool_z), pool_y)
             me.watch.descend(loss, me.modular_optimizer)
         return torch.stack(losses)
 
@@ -127,15 +134,11 @@ class IFLServer(StatelessServer):
         """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
         return [fusion_rows(self.rows)]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
-        """Return the pool of the uploads, in client order, to their senders.
-
-        Where only some rows are relayed, they are drawn from torch's global generator, which
-        the engine sets to the server's stream of this round.
-        """
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
+        """Return the pool of the uploads, or some rows of it, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
         z, y = torch.cat([m.z for m in ordered]), torch.cat([m.y for m in ordered])
         if self.relay != "all":
-            some = PICKS[self.relay](y, self.relay_rows, torch.default_generator)
+            some = PICKS[self.relay](y, self.relay_rows, draws)
             z, y = z[some], y[some]
         return dict.fromkeys(uploads, Message(z=z, y=y))

@@ -7,21 +7,40 @@ classifier once, at the end and on the server; here the clients do it, in every 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar, TypedDict
 
 import torch
+from torch import Generator, Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client.client import Client
+from ifl.client.memory import Kept
+from ifl.client.settings import Training
 from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.class_statistics import drawn, fusion_gaussians, gaussians_form, merged
 from ifl.methods.parts.replay import Align
+from ifl.runs.method import Sends
 from ifl.seeding import rng
 
-NEWEST, CLIENTS = "gaussians", "clients"  # in a client's memory
+
+class ClassCentres(TypedDict):
+    """Means z (rows, d) of classes y (rows,), each over ``samples`` (rows,) of them."""
+
+    z: Tensor
+    y: Tensor
+    samples: Tensor
+
+
+@dataclass
+class Statistics(Kept):
+    """The number of clients, and the class means of the newest Gaussians where z is aligned."""
+
+    clients: int = 0
+    gaussians: ClassCentres | None = None
 
 
 @dataclass(frozen=True)
@@ -48,16 +67,27 @@ class IFLStatistics:
         align: a term of stage 1's loss, towards the class means of the newest Gaussians.
         relay: "all", the server sends all Gaussians; "merged", one a class, with the mean and
             variance of all clients' samples together.
+        title: its name in figures and tables.
 
     Raises:
         ConfigError: a value is out of range.
     """
+
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "means of z",
+        "y": "labels",
+        "sd": "deviations of z",
+        "samples": "sample counts",
+    }
 
     tau: int = 10
     steps: int = 1
     rows: int | None = None
     align: Align = field(default_factory=Align)
     relay: str = "all"
+    title: str = "IFL statistics"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
@@ -67,17 +97,17 @@ class IFLStatistics:
         check_made_of("method.align", self.align, Align)
         check_one_of("method.relay", self.relay, "all", "merged")
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Tell the clients how many they are; return a stateless server."""
         for client in clients:
-            client.memory[CLIENTS] = len(clients)
+            client.memory.of(Statistics).clients = len(clients)
         return StatisticsServer({c.number: gaussians_form(c) for c in clients}, self.relay)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
-        losses, pull, newest = [], None, me.memory.get(NEWEST)
-        if newest:
-            pull = self.align.towards(me, newest["z"], newest["y"], newest["samples"])
+        losses, pull, memory = [], None, me.memory.of(Statistics)
+        if memory.gaussians:
+            pull = self.align.towards(me, **memory.gaussians)
         with frozen(me.model.modular):
             for x, y in me.batches(self.tau):
                 losses.append(me.step(x, y, me.base_optimizer, pull=pull))
@@ -86,8 +116,8 @@ class IFLStatistics:
 
         assert pool is not None
         if self.align.weight:
-            me.memory[NEWEST] = {"z": pool.z, "y": pool.y, "samples": pool.samples}
-        rows = self.rows or me.memory[CLIENTS] * me.training.batch_size
+            memory.gaussians = {"z": pool.z, "y": pool.y, "samples": pool.samples}
+        rows = self.rows or memory.clients * me.training.batch_size
         draws = rng(me.training.seed, "client", me.number, "statistics", round_number)
         for _ in range(self.steps):
             z, y = drawn(pool, rows, draws)
@@ -110,7 +140,7 @@ class StatisticsServer(StatelessServer):
         """Expect a Gaussian for each class of the client, once."""
         return [self.forms[client]]
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the Gaussians of the uploads, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
         names = ordered[0].tensors

@@ -4,16 +4,19 @@ Source: Liang et al. 2020, "Think Locally, Act Globally: Federated Learning with
 Global Representations", arXiv 2001.01523, algorithm 1 (LG-FedAvg).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
 from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,20 @@ class LGFedAvg:
 
     Args:
         tau: local steps on the whole network.
+        title: its name in figures and tables.
     """
 
+    sends: ClassVar[Sends] = "each round"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {"params": "parameters", "samples": "sample counts"}
+
     tau: int = 10
+    title: str = "LG-FedAvg"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every modular block the same start; return the averaging server.
 
         Raises:

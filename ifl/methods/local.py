@@ -1,13 +1,16 @@
 """Local: every client alone, no communication. The floor of every figure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.runs.method import Sends
 
 
 @dataclass(frozen=True)
@@ -19,14 +22,20 @@ class Local:
 
     Args:
         tau: local steps on the whole network.
+        title: its name in figures and tables.
     """
 
+    sends: ClassVar[Sends] = "never"
+    hides: ClassVar[bool] = False
+    kinds: ClassVar[Mapping[str, str]] = {}
+
     tau: int = 10
+    title: str = "no communication"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
 
-    def open(self, clients: Sequence[Client]) -> Server:
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server that is never spoken to."""
         return StatelessServer()
 

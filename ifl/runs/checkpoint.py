@@ -1,4 +1,4 @@
-"""What a killed run goes on from: all that its next rounds depend on.
+"""Writes and reads checkpoints: all that the next rounds of a run depend on.
 
 A checkpoint is the folder ``checkpoint/round-N`` of a run: tensors in safetensors, the rest in
 JSON, never pickle. It is written under another name, brought to disk and renamed, and only then

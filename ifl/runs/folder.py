@@ -1,4 +1,4 @@
-"""The folder of a run: what is written into it row by row, and how it is read back.
+"""Writes a run's folder row by row, and reads it back.
 
 Files: run.json, rounds.csv, compositions.csv, traffic.csv, partition.csv (README,
 "What a run writes"). Rows are flushed as they come, so a killed run keeps them; one that
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SCHEMA_VERSION = 2
+BYTES_PER_MB = 10**6  # in tables and settings, wherever MB are written
 
 
 @dataclass(frozen=True)

@@ -6,18 +6,21 @@ composes one, to recognise finished runs fast.
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ifl.runs.folder import read_about
 
-# What cannot change a result: it names places, resources and safeguards.
-NEUTRAL = ("outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every")
+# What cannot change a result: places, resources, safeguards, and what figures call a method.
+NEUTRAL = (
+    "outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every", "method.title",
+)  # fmt: skip
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
-NEUTRAL_OVERRIDES = ("launcher=", "runtime.")
+NEUTRAL_OVERRIDES = ("launcher=", "runtime.", "method.title=")
 # What tells no run of a study from another: none of its identity, or told by its folder and data.
 NOT_SETTINGS = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
 # Where a class that a configuration names has moved to. A fingerprint takes the address that it
@@ -38,7 +41,18 @@ MOVED: Mapping[str, str] = {
     "ifl.upload.Upload": "ifl.methods.parts.row_selection.Upload",
 }
 FIRST = {new: old for old, new in MOVED.items()}
-# Settings that came later: by these values they tell no run apart from those of before.
+# What cli.build tells a block that leaves it out, and what the ready-made blocks had to say before
+# they could leave it out. A fingerprint has it either way.
+TOLD = {"shape": "data.shape", "fusion_dim": "fusion.dim", "classes": "data.classes"}
+READY_MADE: Mapping[str, tuple[str, ...]] = {
+    "ifl.models.conv_base": ("shape", "fusion_dim"),
+    "ifl.models.mlp_base": ("shape", "fusion_dim"),
+    "ifl.models.resnet18_base": ("shape", "fusion_dim"),
+    "ifl.models.vit_base": ("shape", "fusion_dim"),
+    "ifl.models.mlp_modular": ("fusion_dim", "classes"),
+}
+# Settings that came later: by these values they tell no run apart from those of before. The first
+# is the default, in conf/ and in the library (tests/cli/test_defaults.py).
 LATER: Mapping[str, tuple[Any, ...]] = {
     "augment._target_": ("ifl.augment.Distortion",),
     "augment.degrees": (0,),
@@ -72,13 +86,32 @@ def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
     ignored = tuple(f"{name}." for name in (*NEUTRAL, *without))
     flat = {
         key: FIRST.get(value, value) if key.endswith("_target_") else value
-        for key, value in flatten(config).items()
+        for key, value in spelt_out(flatten(config)).items()
     }
     return {
         key: value
         for key, value in flat.items()
         if not f"{key}.".startswith(ignored) and value not in LATER.get(key, ())
     }
+
+
+def spelt_out(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a flat configuration in which the ready-made blocks say all that they are told."""
+    full = dict(flat)
+    for key, address in flat.items():
+        if not re.fullmatch(r"clients\.members\.\d+\.(base|modular)\._target_", key):
+            continue
+        block = key.removesuffix("._target_")
+        for name in READY_MADE.get(address, ()):
+            if not _below(flat, f"{block}.{name}") and not _below(flat, f"{block}._args_"):
+                for rest, value in _below(flat, TOLD[name]).items():
+                    full[f"{block}.{name}{rest}"] = value
+    return full
+
+
+def _below(flat: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return what a flat configuration has at a key and below it, by the rest of the key."""
+    return {k[len(key) :]: v for k, v in flat.items() if f"{k}.".startswith(f"{key}.")}
 
 
 def flatten(config: Any, prefix: str = "") -> dict[str, Any]:

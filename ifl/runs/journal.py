@@ -1,4 +1,4 @@
-"""How the runs of a sweep, in whatever process or on whatever machine, tell how they fare.
+"""Records the outcomes of a sweep's runs, across processes and machines.
 
 A folder with a file per run, replaced in one step: machines that share a file system may not
 append to one file without losing lines.

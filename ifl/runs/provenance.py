@@ -1,4 +1,4 @@
-"""What a result depends on besides its configuration, and when it was made."""
+"""Records provenance: versions, device, commit and times of a run."""
 
 import platform
 import subprocess

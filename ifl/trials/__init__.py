@@ -1,1 +1,1 @@
-"""The project put to the test: what leaks, how fast it is, what it survives."""
+"""Trials of the project: attacks on privacy, benchmarks, faults."""

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from written_runs import T2, command, write_run
 
-from ifl.analysis.charts import UPLINK, draw_matrices
+from ifl.analysis.charts import UPLINK_AXES, draw_matrices
 from ifl.analysis.collect import Group, group_runs, load
 from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
 from ifl.cli import plot
@@ -21,8 +21,8 @@ def grouped(root: Path) -> list[Group]:
     return group_runs(load(root)[0])
 
 
-def labels(root: Path) -> list[str]:
-    return [group.label for group in grouped(root)]
+def names(root: Path) -> list[str]:
+    return [group.name for group in grouped(root)]
 
 
 def line_of(figure: Figure, label: str, panel: int = 0) -> tuple[list[float], list[float]]:
@@ -68,7 +68,7 @@ def test_runs_of_one_configuration_are_one_group_wherever_they_lie(tmp_path: Pat
 def test_neighbours_of_different_configurations_are_two_groups(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "seed=0")
     write_run(tmp_path / "run-2", "seed=1", "optimizer.lr=0.1")
-    assert labels(tmp_path) == ["ifl, optimizer.lr=0.01", "ifl, optimizer.lr=0.1"]
+    assert names(tmp_path) == ["ifl, optimizer.lr=0.01", "ifl, optimizer.lr=0.1"]
 
 
 def test_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_the_matrix_is_the_mean_over_seeds_of_the_last_round(tmp_path: Path) -> 
 def test_where_only_the_method_differs_it_is_the_label(tmp_path: Path) -> None:
     for method in ("ifl", "fsl", "local"):
         write_run(tmp_path / method, f"method={method}")
-    assert labels(tmp_path) == ["fsl", "ifl", "local"]
+    assert names(tmp_path) == ["fsl", "ifl", "local"]
 
 
 @pytest.mark.parametrize(
@@ -172,26 +172,26 @@ def test_a_label_names_what_differs(
 ) -> None:
     write_run(tmp_path / "1", *first)
     write_run(tmp_path / "2", *second)
-    assert labels(tmp_path) == expected
+    assert names(tmp_path) == expected
 
 
 def test_places_and_resources_are_no_part_of_a_label(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "outputs=a", "runtime.threads=1", "data.root=x", "data=kmnist")
     write_run(tmp_path / "2", "method=fsl", "data=kmnist", "study=b", "seed=3")
-    assert labels(tmp_path) == ["fsl", "ifl"]
+    assert names(tmp_path) == ["fsl", "ifl"]
 
 
 def test_values_are_compared_within_a_choice(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "method=fsl", "local.tau=10")
     write_run(tmp_path / "2", "method=fsl", "local.tau=10", "method.server=per_client")
     write_run(tmp_path / "3", "method=ifl", "local.tau=10")
-    assert labels(tmp_path) == ["fsl, method.server=per_client", "fsl, method.server=shared", "ifl"]
+    assert names(tmp_path) == ["fsl, method.server=per_client", "fsl, method.server=shared", "ifl"]
 
 
 def test_groups_are_sorted_by_the_size_of_their_numbers(tmp_path: Path) -> None:
     for lr in ("0.5", "10", "0.25", "2"):
         write_run(tmp_path / lr, f"optimizer.lr={lr}")
-    assert labels(tmp_path) == [f"ifl, optimizer.lr={lr}" for lr in ("0.25", "0.5", "2", "10")]
+    assert names(tmp_path) == [f"ifl, optimizer.lr={lr}" for lr in ("0.25", "0.5", "2", "10")]
 
 
 # Figures
@@ -223,15 +223,15 @@ def test_an_interval_stays_between_0_and_100_per_cent(tmp_path: Path) -> None:
 def test_seeds_without_a_common_round_are_said_to_be_so(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "seed=0", accuracy={3: 0.2})
     write_run(tmp_path / "2", "seed=1", accuracy={4: 0.9})
-    figure = draw_curves(grouped(tmp_path), UPLINK)
+    figure = draw_curves(grouped(tmp_path), UPLINK_AXES)
     assert line_of(figure, "ifl (no round common to its seeds)") == ([], [])
 
 
 def test_uplink_is_in_megabytes_of_all_clients_and_per_client(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "clients.count=8", uplink=2_000_000)
-    figure = draw_curves(grouped(tmp_path), UPLINK)
+    figure = draw_curves(grouped(tmp_path), UPLINK_AXES)
     both, each = figure.axes
-    assert (both.get_xlabel(), each.get_xlabel()) == tuple(UPLINK.values())
+    assert (both.get_xlabel(), each.get_xlabel()) == tuple(UPLINK_AXES.values())
     assert (both.get_xscale(), each.get_xscale()) == ("log", "log")
     assert line_of(figure, "ifl", panel=0)[0] == [10, 20]
     assert line_of(figure, "ifl", panel=1)[0] == [1.25, 2.5]
@@ -242,7 +242,7 @@ def test_uplink_ticks_are_plain_numbers_and_not_crowded(
     tmp_path: Path, last: int, between: list[str]
 ) -> None:
     write_run(tmp_path / "run", accuracy={1: 0.1, last: 0.2})
-    axes = draw_curves(grouped(tmp_path), UPLINK).axes[0]
+    axes = draw_curves(grouped(tmp_path), UPLINK_AXES).axes[0]
     ticks = [text.get_text() for text in axes.get_xticklabels()]
     assert ticks[ticks.index("1") : ticks.index("10") + 1] == ["1", *between, "10"]
 
@@ -251,7 +251,7 @@ def test_who_sends_nothing_is_a_level_line_over_uplink(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "method=ifl")
     write_run(tmp_path / "2", "method=local", uplink=0, accuracy={5: 0.2, 10: 0.3})
     groups = grouped(tmp_path)
-    assert line_of(draw_curves(groups, UPLINK), "local (sends nothing)") == ([0, 1], [30, 30])
+    assert line_of(draw_curves(groups, UPLINK_AXES), "local (sends nothing)") == ([0, 1], [30, 30])
     assert line_of(draw_curves(groups, ROUNDS), "local") == ([5, 10], [20, 30])
 
 
@@ -325,7 +325,7 @@ def test_data_sets_are_never_drawn_together_and_keep_their_names(tmp_path: Path)
         ["ifl", "KMNIST-10k"],
     ]
     groups = group_runs([run for run in load(tmp_path)[0] if run.data == "KMNIST-10k"])
-    figures = draw_curves(groups, ROUNDS), draw_curves(groups, UPLINK), draw_matrices(groups)
+    figures = draw_curves(groups, ROUNDS), draw_curves(groups, UPLINK_AXES), draw_matrices(groups)
     titles = [figure.get_suptitle() for figure in figures if figure]
     assert len(titles) == 3
     assert all(title.startswith("KMNIST-10k: ") for title in titles)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -12,12 +13,13 @@ from commands import command as run_py
 from conftest import CONF, options
 from matplotlib.figure import Figure
 from studies import fill
-from written_runs import T2, command
+from written_runs import T2, command, write_run
 
-from ifl.analysis.collect import load
+from ifl.analysis.collect import group_runs, load
+from ifl.analysis.report.archive import describe
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, sections
-from ifl.analysis.studies import STUDIES, ablation
+from ifl.analysis.studies import STUDIES, ablation, pareto
 from ifl.analysis.tables import Table, Value
 from ifl.cli.missing import absent
 
@@ -66,8 +68,8 @@ def test_every_study_has_a_question_a_claim_figures_and_tables(tmp_path: Path, s
         figure.draw_without_rendering()
         assert is_drawn(figure)
         assert figure.get_suptitle().startswith(part.data)
-    labels = [group.label for group in part.groups]
-    assert len({*labels}) == len(labels)
+    names = [group.name for group in part.groups]
+    assert len({*names}) == len(names)
     assert part.tables
     for table in part.tables:
         assert table.rows
@@ -104,9 +106,9 @@ def test_accuracy_and_uplink_are_set_beside_each_other(tmp_path: Path) -> None:
     part = shown(tmp_path)
     half = T2 * 1 / np.sqrt(3)  # the seeds are a point apart
     rows = table_of(part, "accuracy-at-uplink").rows
-    ifl, fsl, fl = rows[0], rows[1], rows[2]
+    ifl, fl, fsl = rows[0], rows[1], rows[3]
     assert [row[0] for row in rows[:4]] == [
-        "IFL", "FSL", "FL-1 (convolutional)", "FL-2 (fully connected)",
+        "IFL", "FL-1 (convolutional)", "FL-2 (fully connected)", "FSL",
     ]  # fmt: skip
     assert [str(cell) for cell in ifl[:3]] == ["IFL", "per client", "3"]
     # 0.5 MB a round and client: rounds 4, 8 and 12 are 2, 4 and 6 MB.
@@ -120,9 +122,35 @@ def test_accuracy_and_uplink_are_set_beside_each_other(tmp_path: Path) -> None:
     assert [str(cell) for cell in reach[0][3:]] == [
         "4.00 ± 0.00", "5.33 ± 2.87", "6.00 ± 0.00", "6.00 (1 of 3)",
     ]  # fmt: skip
-    assert [str(cell) for cell in reach[1][3:]] == [
+    assert [str(cell) for cell in reach[3][3:]] == [
         "16.00 ± 8.61", "18.00 (1 of 3)", "not reached", "not reached",
     ]  # fmt: skip
+
+
+def test_methods_come_in_the_order_of_their_titles_the_papers_first(tmp_path: Path) -> None:
+    for option in options("method"):
+        write_run(tmp_path / option, "study=paper/composition", f"method={option}")
+    assert [group.name for group in shown(tmp_path).groups] == [
+        "IFL", "IFL aligned", "IFL frugal", "IFL statistics", "CSE-FSL", "FedDistill", "FedGH",
+        "FedProto", "FL", "FSL", "LG-FedAvg", "no communication", "all data in one place",
+    ]  # fmt: skip
+
+
+def test_runs_that_do_not_say_what_their_method_is_are_drawn_alike(tmp_path: Path) -> None:
+    for study in ("paper/accuracy_vs_uplink", "paper/communication"):
+        fill(tmp_path / "new", study)
+    shutil.copytree(tmp_path / "new", tmp_path / "old")
+    for path in (tmp_path / "old").rglob("run.json"):
+        about = json.loads(path.read_text())
+        assert about.pop("method")
+        path.write_text(json.dumps(about))
+    new, old = (sections(load(tmp_path / name, by_study=True)[0]) for name in ("new", "old"))
+    for one, other in zip(new, old, strict=True):
+        assert [table.csv() for table in one.tables] == [table.csv() for table in other.tables]
+        assert [g.name for g in one.groups] == [g.name for g in other.groups]
+        assert one.claims == other.claims
+        for name, figure in one.figures.items():
+            assert describe(figure) == describe(other.figures[name])
 
 
 def test_a_lead_below_20_points_is_said_in_a_sentence(tmp_path: Path) -> None:
@@ -174,13 +202,13 @@ def test_bytes_are_counted_by_kind(tmp_path: Path) -> None:
     fill(tmp_path, "paper/communication")
     table = table_of(shown(tmp_path), "traffic")
     assert [*table.head] == [
-        "direction", "kind", "IFL (MB)", "FSL (MB)", "FL-1 (convolutional) (MB)",
-        "FL-2 (fully connected) (MB)",
+        "direction", "kind", "IFL (MB)", "FL-1 (convolutional) (MB)",
+        "FL-2 (fully connected) (MB)", "FSL (MB)",
     ]  # fmt: skip
     rows = {(row[0], row[1]): [str(cell) for cell in row[2:]] for row in table.rows}
-    assert rows["up", "fusion outputs z"] == ["24.0000", "72.0000", "0.0000", "0.0000"]
-    assert rows["up", "parameters"] == ["0.0000", "0.0000", "240.0000", "240.0000"]
-    assert rows["up", "in total, per client"] == ["6.000", "18.000", "60.000", "60.000"]
+    assert rows["up", "fusion outputs z"] == ["24.0000", "0.0000", "0.0000", "72.0000"]
+    assert rows["up", "parameters"] == ["0.0000", "240.0000", "240.0000", "0.0000"]
+    assert rows["up", "in total, per client"] == ["6.000", "60.000", "60.000", "18.000"]
 
 
 def test_the_best_optimiser_is_the_one_with_the_highest_mean_of_whole_ones(tmp_path: Path) -> None:
@@ -223,14 +251,25 @@ def test_the_least_uplink_to_the_papers_accuracy_is_found(tmp_path: Path) -> Non
     assert reach["IFL, int8"][:5] == reach["IFL"][:5]
 
 
+def test_the_papers_rules_are_read_off_what_travelled_and_who_owns_blocks(tmp_path: Path) -> None:
+    z, params = {("up", "z"): 1000}, {("up", "params"): 1000}
+    served = {("0", "server"): 0.5, ("1", "server"): 0.5}
+    write_run(tmp_path / "1", "method=ifl_statistics", traffic=z)
+    write_run(tmp_path / "2", "method=fsl", traffic=z, matrix=served)
+    write_run(tmp_path / "3", "method=lg_fedavg", "clients=paper_one_head", traffic=params)
+    write_run(tmp_path / "4", "method=local")
+    groups = group_runs(load(tmp_path)[0], pareto.name_of)
+    assert len(groups) == 4
+    assert [group.name for group in pareto.under_the_rules(groups)] == ["IFL statistics"]
+
+
 def test_an_ingredient_is_compared_with_none_and_with_all(tmp_path: Path) -> None:
     fill(tmp_path, "beyond/ablation")
     part = shown(tmp_path)
-    labels = {group.label for group in part.groups}
-    names = set(ablation.INGREDIENTS)
-    assert labels == {
-        ablation.NONE, ablation.ALL, *(f"with {n}" for n in names), *(f"without {n}" for n in names)
-    }  # fmt: skip
+    names = {group.name for group in part.groups}
+    ingredients = set(ablation.INGREDIENTS)
+    ways = {f"{way} {name}" for way in ("with", "without") for name in ingredients}
+    assert names == {ablation.NONE, ablation.ALL, *ways}
     rows = table_of(part, "ablation").rows
     assert [row[1] for row in rows] == ["-", *ablation.INGREDIENTS] * 2
     assert len({row[0] for row in rows}) == 2
@@ -285,6 +324,40 @@ def test_a_study_is_run_drawn_found_again_and_mended(
     changed = {path for path in after if after[path] != before.get(path)}
     assert changed
     assert all(lost in path.parents for path in changed)
+
+
+MINE = """
+from dataclasses import dataclass
+from ifl.methods.ifl import IFL
+
+@dataclass(frozen=True)
+class Mine(IFL):
+    title: str = "My own"
+"""
+
+
+def test_a_method_of_ones_own_is_drawn_with_its_title(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mymethod.py").write_text(MINE)
+    own = tmp_path / "conf" / "method"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("_target_: mymethod.Mine\ntau: ${local.tau}\n")
+    (own / "preset.yaml").write_text(
+        "defaults: [ifl, _self_]\nstage2: per_client\ntitle: A preset\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    quick = ["study=paper/communication", "rounds=2", "local.tau=1", "clients=mlp_homogeneous"]
+    quick += ["launcher=basic", "runtime.quiet=true", "checkpoint_every=null", "runtime.workers=1"]
+    methods = "method=ifl,mine,preset,local"
+    done = run_py(tmp_path, "-m", "--config-dir", str(own.parent), methods, *quick)
+    assert done.returncode == 0, done.stderr
+    assert command(monkeypatch, tmp_path / "paper" / "communication") == 0
+    table = (tmp_path / "paper/communication/plots/traffic-Digits.md").read_text().splitlines()
+    head = "| direction | kind | IFL (MB) | A preset (MB) | My own (MB) | no communication (MB) |"
+    assert table[0] == head
+    assert table[2].startswith("| up | fusion outputs z | 0.4")
 
 
 def check_numbers(runs: list[Path], out: Path) -> None:

@@ -67,14 +67,6 @@ def test_csv_has_intervals_and_notes_in_columns_of_their_own() -> None:
     assert second == ["a|b", "1", "", "", ""]
 
 
-def test_html_is_escaped_and_each_cell_knows_its_head() -> None:
-    text = TABLE.html("here")
-    assert "A &amp; B: 50 % &lt;all&gt;" in text
-    assert '<td class="number" data-head="at 1 MB (%)">81.2 ± 0.5 †</td>' in text
-    assert 'id="here-name"' in text
-    assert 'aria-labelledby="here-name"' in text
-
-
 def test_nothing_is_less_than_zero_by_rounding() -> None:
     assert str(Value(-0.0001, digits=2)) == "0.00"
     assert str(Value(-0.01, digits=2)) == "-0.01"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from commands import QUICK, command, only_run
-from conftest import composed, options
+from conftest import CONF, composed, options
+from hydra import compose, initialize_config_dir
 
 
 def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -> None:
@@ -76,6 +77,35 @@ def test_the_configuration_is_shown_without_running(tmp_path: Path) -> None:
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_yaml_composes(experiment: str) -> None:
     assert composed(f"experiment={experiment}").rounds
+
+
+@pytest.mark.parametrize(
+    ("typed", "chosen"),
+    [
+        ("experiment=paper/communication", "kmnist adam local paper"),
+        ("experiment=paper/homogeneous", "kmnist adam local mlp_homogeneous"),
+        ("experiment=beyond/ablation", "kmnist momentum local paper"),
+        ("experiment=open/tau data=digits launcher=basic", "digits adam basic paper"),
+        ("optimizer=sgd experiment=open/tau clients=deep", "kmnist sgd local deep"),
+        ("experiment=frugal", "digits momentum basic paper"),
+    ],
+)
+def test_a_study_has_what_studies_share_unless_it_or_the_command_line_chooses(
+    typed: str, chosen: str
+) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        choices = compose("config", typed.split(), return_hydra_config=True).hydra.runtime.choices
+    assert [choices[group] for group in ("data", "optimizer", "launcher", "clients")] == (
+        chosen.split()
+    )
+    assert choices.experiment == typed.partition("experiment=")[2].split()[0]
+    assert choices["hydra/launcher"] == {"local": "joblib", "basic": "basic"}[choices.launcher]
+
+
+def test_what_studies_share_is_no_experiment(tmp_path: Path) -> None:
+    listed = command(tmp_path, "--help").stdout
+    assert "experiment: frugal, quickstart\n" in listed
+    assert "experiment=study is not there" in command(tmp_path, "experiment=study").stderr
 
 
 @pytest.mark.parametrize("data", options("data"))

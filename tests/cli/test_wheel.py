@@ -36,10 +36,12 @@ class Installed:
         environment, self.empty = folder / "environment", folder / "empty"
         self.empty.mkdir()
         venv.create(environment, with_pip=False)
-        scheme = {"base": str(environment), "platbase": str(environment)}
-        self.scripts = Path(sysconfig.get_path("scripts", "venv", scheme))
-        self.packages = Path(sysconfig.get_path("purelib", "venv", scheme))
+        folders = "Scripts" if os.name == "nt" else "bin"
+        self.scripts = environment / folders
         self.python = str(self.scripts / Path(sys.executable).name)
+        where = "import sysconfig; print(sysconfig.get_path('purelib'))"
+        said = subprocess.run([self.python, "-c", where], capture_output=True, text=True)
+        self.packages = Path(said.stdout.strip())
         install = ["--python", self.python, "install", "--no-deps", "--quiet", str(self.wheel)]
         subprocess.run([*pip, *install], check=True)
         borrowed = sysconfig.get_path("purelib")  # its own .pth files are not read: no checkout

@@ -1,16 +1,24 @@
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
 import torch
-from conftest import SMALL, TINY, WIDE, Build, clients
+from conftest import DIM, MOMENTUM, PLAIN, SMALL, TINY, WIDE, Build, clients
 from torch import nn
 
 from ifl.client.client import Client
+from ifl.client.privacy import Privacy
+from ifl.client.settings import Optimizers, Training
+from ifl.comm.codecs import Float32
+from ifl.data.partition import Iid
 from ifl.errors import ConfigError, DivergenceError
-from ifl.federation.build import Member
-from ifl.methods.base import Method
+from ifl.federation.build import Member, build
+from ifl.methods.base import Method, Server
 from ifl.methods.centralized import Centralized
+from ifl.methods.cse_fsl import CSEFSL
+from ifl.methods.fedgh import FedGH
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.ifl import IFL
@@ -43,6 +51,39 @@ def test_another_seed_deals_and_starts_differently(tiny: Build) -> None:
     first, second = (clients(tiny(IFL(), seed=seed))[0] for seed in (0, 1))
     assert not torch.equal(first.shard.x, second.shard.x)
     assert not torch.equal(_first(first), _first(second))
+
+
+@dataclass(frozen=True)
+class Noting(IFL):
+    """IFL that notes by what training it is opened."""
+
+    told: list[Training] = field(default_factory=list)
+
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
+        self.told.append(training)
+        return super().open(clients, training)
+
+
+def test_all_parties_have_the_training_that_was_given_and_hide_what_was_asked() -> None:
+    training, method = Training(Optimizers(PLAIN, PLAIN), batch_size=8, seed=3), Noting()
+    hidden = Privacy(clip=2)
+    made = build(TINY, Iid(), [SMALL], 2, method, training, Float32(), DIM, privacy=hidden)
+    assert made.engine.training is training
+    assert [id(told) for told in method.told] == [id(training)]
+    assert made.disclosure.z
+    assert made.disclosure.z.clip == 2
+    for me in clients(made):
+        assert me.training is training
+        assert me.disclosure is made.disclosure
+
+
+@pytest.mark.parametrize("method", [FSL(), FSL(server="per_client"), CSEFSL(), FedGH()])
+def test_what_a_server_trains_it_trains_as_was_agreed(method: Method, tiny: Build) -> None:
+    parties = clients(tiny(method, optimizer=MOMENTUM))
+    other = Optimizers(MOMENTUM, partial(torch.optim.SGD, lr=0.25))
+    server = method.open(parties, Training(other, batch_size=8))
+    rates = [group["lr"] for own in server.optimizers() for group in own.param_groups]
+    assert set(rates) == {0.25}
 
 
 def test_a_broken_member_is_refused_before_training(tiny: Build) -> None:

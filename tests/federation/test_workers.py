@@ -48,7 +48,8 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
 
     class SameBatches(floor_type):  # type: ignore[misc, valid-type]
         def batch(self, client: int) -> tuple[Tensor, Tensor]:
-            return twin.engine.clients[client].batch()
+            x, y = twin.engine.clients[client].batch()
+            return x, y
 
     monkeypatch.setattr(rounds, "TAU", 3)
     floor = SameBatches(twin, momentum=0.0)

@@ -29,6 +29,7 @@ from ifl.errors import ConfigError, MessageError
 from ifl.federation.build import Federation, build
 from ifl.methods.feddistill import FedDistill, FedDistillServer
 from ifl.methods.local import Local
+from ifl.seeding import rng
 
 
 def two_classes_each(method: FedDistill, batch_size: int = 4) -> Federation:
@@ -100,7 +101,7 @@ def test_a_client_is_taught_by_the_others_alone(tiny: Build) -> None:
         1: Message(logits=torch.stack([c, torch.zeros(2)]), y=torch.tensor([0, 1])),  # 1 not met
         2: Message(logits=torch.stack([d, a]), y=torch.tensor([3, 0])),
     }
-    replies = server.reply(uploads)
+    replies = server.reply(uploads, rng(0))
     assert torch.allclose(replies[0].logits, torch.stack([(c + a) / 2, torch.zeros(2)]))
     assert torch.allclose(replies[1].logits, torch.stack([a, b]))
     assert torch.allclose(replies[2].logits, torch.stack([torch.zeros(2), (a + c) / 2]))

@@ -111,7 +111,8 @@ def test_who_was_away_gets_the_newest_block_before_its_first_step(tiny: Build) -
     talk = engine.method.client_round(everyone[0], 3, lacking[0])
     twin = clients(tiny(FedGH(tau=1), count=2))[0]
     twin.model.modular.load_state_dict(everyone[1].model.modular.state_dict())
-    twin.step(*twin.batch())
+    x, y = twin.batch()
+    twin.step(x, y)
     next(talk)
     assert equal(parameters(everyone[0].model), parameters(twin.model))
 

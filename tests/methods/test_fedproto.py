@@ -28,10 +28,11 @@ from ifl.data.dataset import Shard
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation.build import Federation, Member, build
-from ifl.methods.fedproto import FedProto, FedProtoServer
+from ifl.methods.fedproto import FedProto, FedProtoServer, Prototypes
 from ifl.methods.local import Local
 from ifl.methods.parts.class_statistics import fusion_means
 from ifl.models import mlp_base, mlp_modular
+from ifl.seeding import rng
 
 
 def two_classes_each(method: FedProto, count: int = 3) -> Federation:
@@ -111,7 +112,7 @@ def test_the_server_averages_by_samples_of_a_class(tiny: Build) -> None:
             samples=torch.tensor([1, 10], dtype=torch.int32),
         ),
     }
-    replies = server.reply(uploads)
+    replies = server.reply(uploads, rng(0))
     assert torch.allclose(replies[0].z, torch.tensor([[2.0, 1.0], [0.0, 4.0]]))
     assert torch.allclose(replies[2].z, torch.tensor([[2.0, 2.0], [2.0, 1.0]]))
     assert server.state() == {}
@@ -171,12 +172,14 @@ def test_who_was_away_goes_on_with_the_prototypes_that_it_has(tiny: Build) -> No
     federation = tiny(FedProto(), count=2)
     play(federation, 1)
     me = clients(federation)[0]
-    before = me.memory["prototypes"].clone()
+    memory = me.memory.of(Prototypes)
+    assert memory.prototypes is not None
+    before = memory.prototypes.clone()
     assert before.shape == (4, DIM)
     me.shard = Shard(me.shard.x, me.shard.y)
     federation.engine.clients = clients(federation)[1:]
     play(federation, 1)
-    assert torch.equal(me.memory["prototypes"], before)
+    assert torch.equal(memory.prototypes, before)
 
 
 @pytest.mark.parametrize("lam", [-0.5, float("nan"), float("inf"), "1", True, None])

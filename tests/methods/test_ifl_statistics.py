@@ -17,7 +17,7 @@ from ifl.comm.message import Message
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation.build import Federation, build
-from ifl.methods.ifl_statistics import IFLStatistics
+from ifl.methods.ifl_statistics import IFLStatistics, Statistics
 from ifl.methods.parts.replay import Align
 from ifl.seeding import rng
 
@@ -122,8 +122,9 @@ def test_merged_and_not_they_pull_to_the_same_means() -> None:
         federation = two_classes_each(method[relay])
         play(federation, 1)
         me = clients(federation)[0]
-        kept = me.memory["gaussians"]
-        pull = method[relay].align.towards(me, kept["z"], kept["y"], kept["samples"])
+        kept = me.memory.of(Statistics).gaussians
+        assert kept
+        pull = method[relay].align.towards(me, **kept)
         pulls.append(pull(torch.ones(CLASSES, DIM), torch.arange(CLASSES)).item())
     assert pulls[0] == pytest.approx(pulls[1], rel=1e-5)
 
@@ -131,7 +132,7 @@ def test_merged_and_not_they_pull_to_the_same_means() -> None:
 def test_what_is_not_aligned_keeps_nothing_between_rounds(tiny: Build) -> None:
     federation = tiny(IFLStatistics())
     play(federation, 2)
-    assert [me.memory for me in clients(federation)] == [{"clients": 2}] * 2
+    assert [me.memory.state() for me in clients(federation)] == [{"clients": 2}] * 2
     assert federation.engine.server.state() == {}
 
 

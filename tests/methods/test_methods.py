@@ -34,6 +34,7 @@ from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.ifl import IFL, IFLServer
 from ifl.methods.local import Local
+from ifl.seeding import rng
 
 B = 8  # the batch size of the tiny federation
 
@@ -193,7 +194,7 @@ def test_modular_blocks_that_start_equal_stay_equal(tiny: Build) -> None:
 
 def test_the_pool_is_the_concatenation_in_client_order() -> None:
     uploads = {k: Message(z=torch.full((2, 3), k), y=torch.tensor([k, k])) for k in (2, 0, 1)}
-    replies = IFLServer().reply(uploads)
+    replies = IFLServer().reply(uploads, rng(0))
     assert replies[0].y.tolist() == [0, 0, 1, 1, 2, 2]
     assert replies[0].z[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
     assert set(replies) == {0, 1, 2}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ifl.client.client import Client
+from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.methods.base import Blocks, Conversation, Method, Reply, Server
 from ifl.methods.ifl import IFL
@@ -40,8 +41,8 @@ class Liar:
     round: int = 2
     turn: int = 0
 
-    def open(self, clients: Sequence[Client]) -> Server:
-        return self.honest.open(clients)
+    def open(self, clients: Sequence[Client], training: Training) -> Server:
+        return self.honest.open(clients, training)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         return self.honest.blocks(clients, server)

@@ -6,7 +6,7 @@ from conftest import CONF
 from written_runs import write_run
 
 from ifl.cli.missing import wanted
-from ifl.comm.channel import UPLINK as UP
+from ifl.comm.channel import UPLINK
 
 TYPED = {  # a few points of each grid
     "paper/accuracy_vs_uplink": "seed=0,1,2",
@@ -24,7 +24,7 @@ TYPED = {  # a few points of each grid
 }
 
 
-UPLINK = {"ifl": 2_000_000, "fsl": 6_000_000, "fl": 20_000_000}  # a round, four clients
+UPLINK_BYTES = {"ifl": 2_000_000, "fsl": 6_000_000, "fl": 20_000_000}  # a round, four clients
 
 
 KINDS = {"ifl": "z", "fsl": "z", "fl": "params"}
@@ -47,7 +47,7 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
         matrix = {
             (str(k), str(i)): own if k == i else cross for k in range(owners) for i in range(owners)
         }
-        uplink = UPLINK.get(method, 0) * count // 4
+        uplink = UPLINK_BYTES.get(method, 0) * count // 4
         paths.append(
             write_run(
                 root / study / str(n),
@@ -57,7 +57,7 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
                 accuracy={4: own - 0.3, 8: own - 0.1, 12: own},
                 matrix=matrix,
                 uplink=uplink,
-                traffic={(UP, KINDS[method]): uplink} if method in KINDS else None,
+                traffic={(UPLINK, KINDS[method]): uplink} if method in KINDS else None,
                 command=typed,
             )
         )

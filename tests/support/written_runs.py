@@ -12,8 +12,9 @@ from conftest import composed
 from omegaconf import OmegaConf
 
 from ifl.cli import plot
+from ifl.cli.build import make
+from ifl.methods.base import described
 from ifl.runs.folder import Round, RunFolder
-from ifl.runs.identity import fingerprint
 
 CHOICES = {"data": "digits", "partition": "iid", "clients": "paper", "method": "ifl"}
 
@@ -59,9 +60,10 @@ def write_run(
     accuracy = accuracy or {5: 0.4, 10: 0.6}
     chosen = dict(override.split("=", 1) for override in overrides)
     choices = {group: chosen.get(group, option) for group, option in CHOICES.items()}
+    method = described(make(config["method"]), choices["method"])
     validated = ", validation" * (config["validation"] > 0)
     facts = {"data": NAMES[choices["data"]] + validated, "seed": config["seed"], "config": config}
-    facts |= {"choices": choices | {"experiment": None}, "group": fingerprint(config, "seed")}
+    facts |= {"choices": choices | {"experiment": None}, "method": method}
     with RunFolder(path) as folder:
         folder.rewind()
         kept = round(100 * (1 - config["validation"]))

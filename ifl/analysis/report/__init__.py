@@ -1,1 +1,1 @@
-"""The report of all studies: one page that stands alone."""
+"""Writes the report of all studies: one page that stands alone."""

@@ -1,9 +1,9 @@
-"""What an experiment asks and what the paper claims, from the comment that heads its yaml."""
+"""Reads an experiment's question and the paper's claim from the comment that heads its yaml."""
 
 from pathlib import Path
 from typing import NamedTuple
 
-PAPER = "Paper:"
+CLAIM_MARK = "Paper:"
 
 
 class Header(NamedTuple):
@@ -24,5 +24,5 @@ def header(conf: Path, name: str) -> Header | None:
             break
         if not line.startswith("# @"):
             words += line.removeprefix("#").split()
-    question, _, paper = " ".join(words).partition(PAPER)
+    question, _, paper = " ".join(words).partition(CLAIM_MARK)
     return Header(question.strip(), paper.strip())

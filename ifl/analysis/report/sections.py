@@ -1,4 +1,4 @@
-"""Run folders, shown: a section for every study and data set, with what it draws and says."""
+"""Builds a section of the report for every study and data set: figures, tables, claims."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from ifl.analysis.charts import narrow, pdf, png
 from ifl.analysis.collect import Group, Run, group_runs
 from ifl.analysis.report.questions import Header
-from ifl.analysis.studies import METHODS, STUDIES, Claim, Study, draw
+from ifl.analysis.studies import STUDIES, Claim, Study, draw
 from ifl.analysis.studies.general import general
 from ifl.analysis.tables import Table
 
@@ -21,7 +21,7 @@ MEASURED += ["accuracy_cross", "accuracy_sd", "seconds"]
 
 @dataclass(frozen=True)
 class Section:
-    """What there is to show of one study on one data set.
+    """A section: one study on one data set.
 
     Args:
         study: its folder below outputs.
@@ -71,7 +71,7 @@ def section(study: str, runs: Sequence[Run], both: bool = False) -> Section:
         both: draw for narrow screens too.
     """
     known = STUDIES.get(study) or Study(study, None, draw, general)
-    groups = group_runs(runs, known.label, [*METHODS])
+    groups = group_runs(runs, known.name_of)
     with narrow():
         small = known.draw(groups) if both and known.folds else {}
     shown = known.draw(groups), known.tabulate(groups), known.claim(groups), known.remark(groups)
@@ -97,7 +97,7 @@ def measured(groups: Sequence[Group]) -> str:
         for run in group.runs:
             for values in run.rounds[[*MEASURED]].itertuples(index=False):
                 cells = ("" if value != value else f"{value:.7g}" for value in values)
-                writer.writerow([group.label, run.seed, *cells])
+                writer.writerow([group.name, run.seed, *cells])
     return text.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""The studies of the paper and of its open questions: how each is drawn and what it claims."""
+"""Studies of the paper's claims and open questions: figures, tables and claims of each."""
 
 from ifl.analysis.studies import (
     ablation,
@@ -15,7 +15,7 @@ from ifl.analysis.studies import (
     tau,
     upload_rows,
 )
-from ifl.analysis.studies.base import METHODS, Claim, Study
+from ifl.analysis.studies.base import Claim, Study
 from ifl.analysis.studies.general import draw, summarise, tabulate
 from ifl.analysis.tables import Table
 
@@ -29,4 +29,4 @@ _ORDER += ["open/upload_rows", "beyond/pareto", "beyond/ablation", "beyond/choic
 STUDIES = {name: _KNOWN[name] for name in _ORDER}
 
 
-__all__ = ["METHODS", "STUDIES", "Claim", "Study", "Table", "draw", "summarise", "tabulate"]
+__all__ = ["STUDIES", "Claim", "Study", "Table", "draw", "summarise", "tabulate"]

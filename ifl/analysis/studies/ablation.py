@@ -1,4 +1,4 @@
-"""beyond/ablation: what each ingredient is worth, alone and left out."""
+"""Study beyond/ablation: the gain of each ingredient, alone and left out."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,11 +6,10 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import look, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.metrics import last
+from ifl.analysis.metrics import PER_CLIENT, last
 from ifl.analysis.studies.base import Claim, Study, difference, final
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-UP = "uplink_mb_per_client"
 NONE, ALL = "the paper's IFL", "all ingredients"
 INGREDIENTS: Mapping[str, Callable[[Run], bool]] = {
     "distorted images": lambda run: run.choices.get("augment") not in (None, "none"),
@@ -29,7 +28,7 @@ def ingredients(run: Run) -> list[str]:
     return [name for name, has in INGREDIENTS.items() if has(run)]
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name what a run has, or lacks."""
     has = ingredients(run)
     lacks = [name for name in INGREDIENTS if name not in has]
@@ -40,17 +39,19 @@ def label(run: Run) -> str:
     return f"with {', '.join(has)}"
 
 
-def named(groups: Sequence[Group], name: str) -> Group | None:
-    """Return the group of this label."""
-    return next((group for group in groups if group.label == name), None)
+def group_named(groups: Sequence[Group], name: str) -> Group | None:
+    """Return the group of this name."""
+    return next((group for group in groups if group.name == name), None)
 
 
 def ways(groups: Sequence[Group]) -> dict[str, tuple[Group | None, dict[str, Group]]]:
     """Return the two comparisons: what is compared with, and the groups by ingredient."""
     found = {}
     for way, start, common in (("with", "alone, beside ", NONE), ("without", "left out of ", ALL)):
-        own = {name: group for name in INGREDIENTS if (group := named(groups, f"{way} {name}"))}
-        found[start + common] = named(groups, common), own
+        own = {
+            name: group for name in INGREDIENTS if (group := group_named(groups, f"{way} {name}"))
+        }
+        found[start + common] = group_named(groups, common), own
     return found
 
 
@@ -61,7 +62,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     for axes, (title, (common, own)) in zip(all_axes, ways(groups).items(), strict=True):
         if common:
             mean = over_seeds(common.each(final("accuracy_mean"))).mean
-            axes.axvline(mean, **look(1, common.label, marker=False))
+            axes.axvline(mean, **look(1, common.name, marker=False))
             axes.legend(fontsize="small", loc="lower left")
         for name, group in own.items():
             value = over_seeds(group.each(final("accuracy_mean")))
@@ -85,7 +86,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
             row.append(over_seeds(group.each(final("accuracy_mean"))))
             row.append(difference(group, common) if common and group is not common else "-")
             row.append(over_seeds(group.each(final("accuracy_sd")), 2))
-            rows.append([*row, Value(over_seeds(group.each(final(UP))).mean, digits=3)])
+            rows.append([*row, Value(over_seeds(group.each(final(PER_CLIENT))).mean, digits=3)])
     head = ["ingredient is", "ingredient", "seeds", "mean (%)", "difference (points)"]
     head += ["SD (points)", "up per client (MB)"]
     caption = f"{groups[0].data}: each ingredient alone and left out, after the last round"
@@ -98,12 +99,12 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     """Give the accuracy and the uplink of none and of all."""
     claims = []
     for name in (NONE, ALL):
-        if group := named(groups, name):
+        if group := group_named(groups, name):
             accuracy = over_seeds(group.each(final("accuracy_mean")))
-            mb = over_seeds(group.each(final(UP))).mean
+            mb = over_seeds(group.each(final(PER_CLIENT))).mean
             what = f"accuracy, {name} (%); uplink per client (MB)"
             claims.append(Claim(what, "-", f"{accuracy}; {mb:.3f}"))
     return claims
 
 
-STUDIES = [Study("beyond/ablation", label, draw, tabulate, claim, folds=False)]
+STUDIES = [Study("beyond/ablation", name_of, draw, tabulate, claim, folds=False)]

@@ -1,4 +1,4 @@
-"""paper/accuracy_vs_uplink and paper/homogeneous: what a byte of uplink buys."""
+"""Studies paper/accuracy_vs_uplink and paper/homogeneous: accuracy against uplink bytes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
-from ifl.analysis.charts import UPLINK, draw_line, finish, logarithmic, look, panels
+from ifl.analysis.charts import UPLINK_AXES, draw_line, finish, logarithmic, look, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.metrics import SILENT, Column
+from ifl.analysis.metrics import PER_CLIENT, Column
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     ENDED,
@@ -16,7 +16,6 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     accuracy_at,
     final,
-    method_name,
     of_method,
     outcome,
 )
@@ -26,27 +25,30 @@ PAPER_MB, PAPER_IFL, PAPER_FSL = 8.5, 90, 64  # of uplink; per cent
 SIZES = (1, 2, 4, PAPER_MB, 20)  # MB
 TARGETS = (70, 80, 85, 90)  # per cent
 WAYS: Mapping[Column, str] = {"uplink_mb_per_client": "per client", "uplink_mb": "all clients"}
-COMMON = {"cnn_homogeneous": "FL-1 (convolutional)", "mlp_homogeneous": "FL-2 (fully connected)"}
+ARCHITECTURES = {
+    "cnn_homogeneous": "FL-1 (convolutional)",
+    "mlp_homogeneous": "FL-2 (fully connected)",
+}
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name a method; FL by its common architecture."""
-    if run.choices["method"] == "fl":
-        return COMMON.get(str(run.choices["clients"]), "FL")
-    return method_name(run)
+    if run.method.choice == "fl":
+        return ARCHITECTURES.get(str(run.choices["clients"]), run.method.title)
+    return run.method.title
 
 
 def talking(groups: Sequence[Group]) -> list[Group]:
     """Return those whose accuracy grows with what they send."""
-    return [group for group in groups if group.method not in SILENT]
+    return [group for group in groups if group.method.sends == "each round"]
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracy against uplink, in total and per client, with the paper's points."""
     figure, all_axes = panels(2, 5.2, sharey=True)
-    for axes, (column, name) in zip(all_axes, UPLINK.items(), strict=True):
+    for axes, (column, name) in zip(all_axes, UPLINK_AXES.items(), strict=True):
         for n, group in enumerate(talking(groups)):
-            draw_line(axes, group, column, n, group.label)
+            draw_line(axes, group, column, n, group.name)
         axes.axvline(PAPER_MB, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
         axes.text(PAPER_MB, 1, " 8.5 MB", size="small", ha="left", va="bottom")
         for accuracy, marker, method in ((PAPER_IFL, "*", "IFL"), (PAPER_FSL, "X", "FSL")):
@@ -65,13 +67,13 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 def references(axes: Any, group: Group) -> None:
     """Draw the last accuracy of who sends nothing, or everything at once, as level lines."""
     mean = over_seeds(group.each(final("accuracy_mean"))).mean
-    if group.method == "centralized":
-        axes.axhline(mean, **look(6, group.label, marker=False) | {"linestyle": "-"})
-    elif group.method == "local":
+    if group.method.sends == "once":
+        axes.axhline(mean, **look(6, group.name, marker=False) | {"linestyle": "-"})
+    elif group.method.sends == "never":
         own = over_seeds(group.each(final("accuracy_local"))).mean
         grey = {"color": "#666666", "linewidth": 1.5}
-        axes.axhline(own, label=f"{group.label}, own blocks", linestyle="--", **grey)
-        axes.axhline(mean, label=f"{group.label}, all compositions", linestyle=":", **grey)
+        axes.axhline(own, label=f"{group.name}, own blocks", linestyle="--", **grey)
+        axes.axhline(mean, label=f"{group.name}, all compositions", linestyle=":", **grey)
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
@@ -80,7 +82,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     to: list[list[Cell]] = []
     for column, way in WAYS.items():
         for group in talking(groups):
-            first: list[Cell] = [group.label, way, len(group.runs)]
+            first: list[Cell] = [group.name, way, len(group.runs)]
             at.append([*first, *(accuracy_at(group, mb, column) for mb in SIZES)])
             to.append([*first, *(mb_to(group, target, column) for target in TARGETS)])
     data, head = groups[0].data, ["method", "uplink counted", "seeds"]
@@ -110,7 +112,7 @@ def mb_to(group: Group, target: float, column: Column) -> Cell:
 
 
 def gaps(groups: Sequence[Group], mb: float, column: Column) -> dict[str, list[float]]:
-    """Return IFL's lead at this uplink over every other, by label: a fraction per common seed."""
+    """Return IFL's lead at this uplink over every other, by name: a fraction per common seed."""
     found: dict[str, list[float]] = {}
     for ifl in of_method(groups, "ifl")[:1]:
         mine = {run.seed: metrics.accuracy_at(run, mb, column).accuracy for run in ifl.runs}
@@ -119,7 +121,7 @@ def gaps(groups: Sequence[Group], mb: float, column: Column) -> dict[str, list[f
             pairs = [(mine[s], theirs[s]) for s in mine.keys() & theirs.keys()]
             lead = [a - b for a, b in pairs if a is not None and b is not None]
             if group is not ifl and lead:
-                found[group.label] = lead
+                found[group.name] = lead
     return found
 
 
@@ -130,11 +132,11 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     for column, way in WAYS.items():
         for group in talking(groups):
             value = accuracy_at(group, PAPER_MB, column)
-            known = papers.get(group.method)
-            good = value.mean >= PAPER_IFL if group.method == "ifl" else None
+            known = papers.get(group.method.choice)
+            good = value.mean >= PAPER_IFL if group.method.choice == "ifl" else None
             claims.append(
                 Claim(
-                    f"accuracy of {group.label} at 8.5 MB, {way} (%)",
+                    f"accuracy of {group.name} at 8.5 MB, {way} (%)",
                     str(known or "-"),
                     str(value),
                     good,
@@ -152,7 +154,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         for group in of_method(groups, "ifl"):
             claims.append(
                 Claim(
-                    f"uplink of {group.label} to 90 %, {way} (MB)",
+                    f"uplink of {group.name} to 90 %, {way} (MB)",
                     "8.5",
                     str(mb_to(group, 90, column)),
                 )
@@ -162,7 +164,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
 
 def remark(groups: Sequence[Group]) -> list[str]:
     """Say where IFL leads by less than 20 points at 8.5 MB per client."""
-    column: Column = "uplink_mb_per_client"
+    column = PER_CLIENT
     said = []
     for other, lead in gaps(groups, PAPER_MB, column).items():
         value = over_seeds(lead, 1, 100)
@@ -172,8 +174,8 @@ def remark(groups: Sequence[Group]) -> list[str]:
                 f"less than the 20 points that the paper's {PAPER_IFL} % against {PAPER_FSL} % "
                 "let expect. What it hangs on is in open/optimizer and open/shard_size."
             )
-    ahead = {group.label for group in talking(groups)} - {*gaps(groups, PAPER_MB, column)}
-    for other in sorted(ahead - {group.label for group in of_method(groups, "ifl")}):
+    ahead = {group.name for group in talking(groups)} - {*gaps(groups, PAPER_MB, column)}
+    for other in sorted(ahead - {group.name for group in of_method(groups, "ifl")}):
         said.append(f"{other} has no evaluation at or below 8.5 MB per client to compare with.")
     return said
 
@@ -181,10 +183,10 @@ def remark(groups: Sequence[Group]) -> list[str]:
 def draw_homogeneous(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracy against rounds and uplink per client."""
     figure, all_axes = panels(2, 4, sharey=True)
-    names = {"round": "round", "uplink_mb_per_client": UPLINK["uplink_mb_per_client"]}
+    names = {"round": "round", "uplink_mb_per_client": UPLINK_AXES["uplink_mb_per_client"]}
     for axes, (column, name) in zip(all_axes, names.items(), strict=True):
         for n, group in enumerate(groups):
-            draw_line(axes, group, column, n, group.label)
+            draw_line(axes, group, column, n, group.name)
         axes.axhline(85, color="black", linestyle=":", label="the paper: over 85 %, on KMNIST")
         axes.set(xlabel=name, ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
@@ -197,18 +199,18 @@ def claim_homogeneous(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for group in groups:
         value = over_seeds(group.each(final("accuracy_mean")))
-        what = f"accuracy, {group.label} (%)"
+        what = f"accuracy, {group.name} (%)"
         claims.append(Claim(what, "over 85", str(value), value.mean > 85))
     return claims
 
 
 def homogeneous_label(run: Run) -> str:
     """Name method, number of clients and d."""
-    return f"{method_name(run)}, N = {run.config['clients.count']}, d = {run.config['fusion.dim']}"
+    return f"{run.method.title}, N = {run.config['clients.count']}, d = {run.config['fusion.dim']}"
 
 
 STUDIES = [
-    Study("paper/accuracy_vs_uplink", label, draw, tabulate, claim, remark),
+    Study("paper/accuracy_vs_uplink", name_of, draw, tabulate, claim, remark),
     Study(
         "paper/homogeneous",
         homogeneous_label,

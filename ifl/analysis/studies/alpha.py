@@ -1,4 +1,4 @@
-"""open/alpha: accuracy and spread against label skew."""
+"""Study open/alpha: accuracy and spread against label skew."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,6 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     final,
     in_step,
-    method_name,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
@@ -21,11 +20,11 @@ from ifl.analysis.tables import Table, over_seeds
 ALPHA = "partition.alpha"
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the partition."""
     named = run.choices["partition"] == "dirichlet"
     name = f"alpha = {run.config[ALPHA]}" if named else str(run.choices["partition"])
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 def by_alpha(groups: Sequence[Group]) -> tuple[list[float], list[str], list[Group]]:
@@ -33,7 +32,7 @@ def by_alpha(groups: Sequence[Group]) -> tuple[list[float], list[str], list[Grou
     alphas, chosen = in_step(groups, ALPHA)
     others = [group for group in groups if group not in chosen]
     beyond = [max(alphas, default=1) * 10 ** (n + 1) for n in range(len(others))]
-    names = [*(f"{alpha:g}" for alpha in alphas), *(group.label for group in others)]
+    names = [*(f"{alpha:g}" for alpha in alphas), *(group.name for group in others)]
     return [*alphas, *beyond], names, [*chosen, *others]
 
 
@@ -66,7 +65,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         accuracy = over_seeds(group.each(final("accuracy_mean")))
         sd = over_seeds(group.each(final("accuracy_sd")), 1)
         worst = over_seeds(group.each(metrics.worst), 1, 100)
-        what = f"{group.label}: accuracy (%); SD (points); worst composition (%)"
+        what = f"{group.name}: accuracy (%); SD (points); worst composition (%)"
         claims.append(Claim(what, "open", f"{accuracy}; {sd}; {worst}"))
     return claims
 
@@ -76,4 +75,4 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     return [outcome(by_alpha(groups)[2])]
 
 
-STUDIES = [Study("open/alpha", label, draw, tabulate, claim)]
+STUDIES = [Study("open/alpha", name_of, draw, tabulate, claim)]

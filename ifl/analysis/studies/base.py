@@ -1,4 +1,4 @@
-"""What a study is: labels, figures, tables, and what becomes of the paper's claim."""
+"""Defines a study: labels, figures, tables, and the paper's claim beside the result."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +10,6 @@ from ifl.analysis import metrics
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-METHODS = {  # in the order of figures and tables
-    "ifl": "IFL",
-    "ifl_aligned": "IFL aligned",
-    "ifl_frugal": "IFL frugal",
-    "ifl_statistics": "IFL statistics",
-    "fsl": "FSL",
-    "cse_fsl": "CSE-FSL",
-    "fl": "FL",
-    "lg_fedavg": "LG-FedAvg",
-    "fedgh": "FedGH",
-    "fedproto": "FedProto",
-    "feddistill": "FedDistill",
-    "local": "no communication",
-    "centralized": "all data in one place",
-}
 MARK = "†"
 ENDED = f"{MARK} a run ended before it had sent so much: its last accuracy."
 COUNT = "(k of n): the mean of k seeds, the others have no such value."
@@ -41,11 +26,11 @@ class Claim(NamedTuple):
 
 @dataclass(frozen=True)
 class Study:
-    """How the runs of an experiment of conf/experiment are shown.
+    """A study: shows the runs of an experiment of conf/experiment.
 
     Args:
         name: of the experiment.
-        label: names a run by what the study varies; what else differs is added. None: what
+        name_of: names a run by what the study varies; what else differs is added. None: what
             tells runs apart.
         draw: figures by name of their files.
         tabulate: tables.
@@ -56,7 +41,7 @@ class Study:
     """
 
     name: str
-    label: Callable[[Run], str] | None
+    name_of: Callable[[Run], str] | None
     draw: Callable[[Sequence[Group]], Mapping[str, Figure]]
     tabulate: Callable[[Sequence[Group]], Sequence[Table]]
     claim: Callable[[Sequence[Group]], Sequence[Claim]] = field(default=lambda groups: [])
@@ -66,8 +51,7 @@ class Study:
 
 def method_name(run: Run) -> str:
     """Name a method as figures do."""
-    method = str(run.choices["method"])
-    return METHODS.get(method, method)
+    return run.method.title
 
 
 def optimizer_name(run: Run) -> str:
@@ -89,7 +73,7 @@ def outcome(groups: Sequence[Group], first: str = "setting", name: str = "result
     head += ["down, all (MB)", "time (s)"]
     rows: list[list[Cell]] = []
     for g in groups:
-        row: list[Cell] = [g.label, optimizer_name(g.runs[0]), len(g.runs)]
+        row: list[Cell] = [g.name, optimizer_name(g.runs[0]), len(g.runs)]
         row.append(Value(over_seeds(g.each(final("round"))).mean, digits=0))
         for column in ("accuracy_mean", "accuracy_local", "accuracy_cross"):
             row.append(over_seeds(g.each(final(column))))
@@ -129,8 +113,8 @@ def percent(values: Sequence[float | None], unit: str = "%") -> str:
 
 
 def of_method(groups: Sequence[Group], method: str) -> list[Group]:
-    """Return the groups of a method."""
-    return [group for group in groups if group.method == method]
+    """Return the groups of a choice of conf/method."""
+    return [group for group in groups if group.method.choice == method]
 
 
 def in_step(groups: Sequence[Group], key: str) -> tuple[list[float], list[Group]]:

@@ -1,4 +1,4 @@
-"""beyond/choices: settings of the methods of beyond/pareto, on held-out training data."""
+"""Study beyond/choices: optimisers of the methods of beyond/pareto, on validation data."""
 
 from collections.abc import Sequence
 from textwrap import fill
@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import finish, look, panels
 from ifl.analysis.collect import Group
+from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
 from ifl.analysis.studies.base import Study, optimizer_name
-from ifl.analysis.studies.optimizer import MB, best, by_method, chosen_at, claim, label, tabulate
+from ifl.analysis.studies.optimizer import best, by_method, chosen_at, claim, name_of, tabulate
 from ifl.analysis.tables import Table, over_seeds
 
 
@@ -29,7 +30,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
                 axes.plot(mean, -row, **ring)
     axes.set_yticks([-row for row in range(len(methods))], [fill(name, 32) for name in methods])
     axes.set(xlabel="accuracy (%)", xlim=(0, 100))
-    title = f"{groups[0].data}: accuracy at {MB} MB of uplink per client or the run's end"
+    title = f"{groups[0].data}: accuracy at {PAPER_MB} MB of uplink per client or the run's end"
     return {"choices": finish(figure, axes, f"{title}; ringed: the best", 3)}
 
 
@@ -38,4 +39,4 @@ def marked(groups: Sequence[Group]) -> list[Table]:
     return tabulate(groups)[:1]
 
 
-STUDIES = [Study("beyond/choices", label, draw, marked, claim, folds=False)]
+STUDIES = [Study("beyond/choices", name_of, draw, marked, claim, folds=False)]

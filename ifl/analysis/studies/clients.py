@@ -1,4 +1,4 @@
-"""open/clients: how bytes and accuracy grow with the number of clients."""
+"""Study open/clients: bytes and accuracy against the number of clients."""
 
 from collections.abc import Sequence
 from math import nan
@@ -8,11 +8,11 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import along, draw_points, finish, look, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.studies.base import Claim, Study, final, in_step, method_name, outcome
+from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-KEY = "clients.count"
-BYTES = {
+CLIENTS = "clients.count"
+TRAFFIC = {
     ("downlink_mb", "all clients"): "down, all clients",
     ("uplink_mb", "all clients"): "up, all clients",
     ("downlink_mb", "per client"): "down per client",
@@ -22,16 +22,16 @@ PARTS = {"accuracy_mean": "all compositions", "accuracy_local": "own blocks"}
 PARTS |= {"accuracy_cross": "across clients"}
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the number of clients."""
-    name = f"N = {run.config[KEY]}"
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    name = f"N = {run.config[CLIENTS]}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 def megabytes(group: Group, column: str, way: str) -> float:
     """Return MB per round, all clients together or per client."""
     per_round = [final(column)(run) / final("round")(run) for run in group.runs]
-    return float(np.mean(per_round)) / (1 if way == "all clients" else group.setting(KEY))
+    return float(np.mean(per_round)) / (1 if way == "all clients" else group.setting(CLIENTS))
 
 
 def exponent(counts: Sequence[float], values: Sequence[float]) -> float:
@@ -47,9 +47,9 @@ def exponent(counts: Sequence[float], values: Sequence[float]) -> float:
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw bytes with their fitted exponents, and accuracy, against the number of clients."""
-    counts, chosen = in_step(groups, KEY)
+    counts, chosen = in_step(groups, CLIENTS)
     figure, (left, right) = panels(2, 5)
-    for n, ((column, way), name) in enumerate(BYTES.items()):
+    for n, ((column, way), name) in enumerate(TRAFFIC.items()):
         values = [megabytes(group, column, way) for group in chosen]
         grows = exponent(counts, values)
         fitted = "" if np.isnan(grows) else f": N^{round(grows, 2) + 0:.2f}"
@@ -70,13 +70,13 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
     """Return the fitted exponents, and what all came to."""
-    counts, chosen = in_step(groups, KEY)
+    counts, chosen = in_step(groups, CLIENTS)
     rows: list[list[Cell]] = []
-    for (column, way), name in BYTES.items():
+    for (column, way), name in TRAFFIC.items():
         values = [megabytes(group, column, way) for group in chosen]
         grows = Value(exponent(counts, values), digits=3)
         rows.append([name, *(Value(value, digits=3) for value in values), grows])
-    head = ["MB per round", *(group.label for group in chosen), "exponent of N"]
+    head = ["MB per round", *(group.name for group in chosen), "exponent of N"]
     caption = f"{groups[0].data}: MB per round against the number of clients"
     notes = "Exponent: slope of the least-squares line through the logarithms."
     return [Table("growth", caption, head, rows, notes), outcome(chosen)]
@@ -84,16 +84,16 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
 
 def claim(groups: Sequence[Group]) -> list[Claim]:
     """Give the exponents, and the accuracy at both ends."""
-    counts, chosen = in_step(groups, KEY)
+    counts, chosen = in_step(groups, CLIENTS)
     claims = []
-    for (column, way), name in BYTES.items():
+    for (column, way), name in TRAFFIC.items():
         grows = exponent(counts, [megabytes(group, column, way) for group in chosen])
         here = "too few N" if np.isnan(grows) else f"N^{round(grows, 2) + 0:.2f}"
         claims.append(Claim(f"growth of bytes {name}", "open", here))
     for group in chosen[:1] + chosen[1:][-1:]:
         value = over_seeds(group.each(final("accuracy_mean")))
-        claims.append(Claim(f"accuracy, {group.label} (%)", "open", str(value)))
+        claims.append(Claim(f"accuracy, {group.name} (%)", "open", str(value)))
     return claims
 
 
-STUDIES = [Study("open/clients", label, draw, tabulate, claim)]
+STUDIES = [Study("open/clients", name_of, draw, tabulate, claim)]

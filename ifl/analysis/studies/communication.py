@@ -1,4 +1,4 @@
-"""paper/communication: what travels, by kind and direction."""
+"""Study paper/communication: bytes sent, by kind and direction."""
 
 from collections.abc import Sequence
 
@@ -6,27 +6,28 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ifl.analysis.charts import COLOURS, HATCHES, finish, panels
-from ifl.analysis.collect import MB, Group
+from ifl.analysis.collect import Group
 from ifl.analysis.metrics import last
-from ifl.analysis.studies.accuracy_vs_uplink import label
+from ifl.analysis.studies.accuracy_vs_uplink import name_of
 from ifl.analysis.studies.base import Claim, Study, final, of_method
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
+from ifl.runs.folder import BYTES_PER_MB
 
-NAMES = {"z": "fusion outputs z", "y": "labels", "params": "parameters", "grad": "gradients of z"}
-NAMES |= {"x": "images", "sd": "deviations of z"}
-NAMES |= {"samples": "sample counts", "header": "headers"}
+HEADER = {"header": "headers"}  # of every method's messages
 DIRECTIONS = ("up", "down")  # as traffic.csv has them
 
 
 def traffic(group: Group) -> pd.DataFrame:
-    """Return MB by (direction, kind), all clients together, mean over seeds."""
+    """Return MB by (direction, kind in words), all clients together, mean over seeds."""
     kinds = pd.concat([run.traffic() for run in group.runs])
-    return kinds.groupby(["direction", "kind"])[["bytes"]].sum() / MB / len(group.runs)
+    words = {**HEADER, **group.method.kinds}
+    kinds["kind"] = [words.get(kind, kind) for kind in kinds["kind"]]
+    return kinds.groupby(["direction", "kind"])[["bytes"]].sum() / BYTES_PER_MB / len(group.runs)
 
 
 def table_of(groups: Sequence[Group]) -> pd.DataFrame:
-    """Return MB: a row per direction and kind, the largest kinds first, a column per label."""
-    parts = {group.label: traffic(group)["bytes"] for group in groups}
+    """Return MB: a row per direction and kind, the largest kinds first, a column per group."""
+    parts = {group.name: traffic(group)["bytes"] for group in groups}
     table = pd.DataFrame(parts).fillna(0)
     order = table.sum(axis=1).groupby("kind").sum().sort_values(ascending=False).index
     wanted = [(d, k) for d in DIRECTIONS for k in order if (d, k) in table.index]
@@ -46,7 +47,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         for n, kind in enumerate(kinds):
             width = table.loc[direction, kind] if (direction, kind) in table.index else 0 * left
             style = {"color": COLOURS[n % len(COLOURS)], "hatch": HATCHES[n % len(HATCHES)]}
-            axes.barh(table.columns, width, left=left, label=NAMES.get(kind, kind), **style)
+            axes.barh(table.columns, width, left=left, label=kind, **style)
             left = left + width
         for whose, total in left.items():
             axes.text(total + most / 60, whose, f"{total:.1f} MB", va="center", size="small")
@@ -62,8 +63,8 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     table = table_of(groups)
     rows: list[list[Cell]] = []
     for direction, kind in table.index:
-        values = [Value(float(table.loc[(direction, kind), g.label]), digits=4) for g in groups]
-        rows.append([direction, NAMES.get(kind, kind), *values])
+        values = [Value(float(table.loc[(direction, kind), g.name]), digits=4) for g in groups]
+        rows.append([direction, kind, *values])
     for direction in DIRECTIONS:
         column = f"{direction}link_mb"
         for way in ("all clients", "per client"):
@@ -79,7 +80,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     rounds = [Value(over_seeds(group.each(final("round"))).mean, digits=0) for group in groups]
     accuracy = [over_seeds(group.each(final("accuracy_mean"))) for group in groups]
     rows += [["", "rounds", *rounds], ["", "accuracy after them (%)", *accuracy]]
-    head = ["direction", "kind", *(f"{group.label} (MB)" for group in groups)]
+    head = ["direction", "kind", *(f"{group.name} (MB)" for group in groups)]
     caption = f"{groups[0].data}: MB that travelled by kind, all clients together"
     notes = "MB are 10^6 bytes, as serialised; a broadcast counts once per receiver. Headers name "
     notes += "the tensors of a message and their shapes."
@@ -96,7 +97,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         good = group in of_method(groups, "ifl")
         claims.append(
             Claim(
-                f"uplink of {group.label} in {rounds:.0f} rounds, per client; all (MB)",
+                f"uplink of {group.name} in {rounds:.0f} rounds, per client; all (MB)",
                 "at most 10" if good else "-",
                 f"{each:.1f}; {total:.1f}",
                 each <= 10 if good else None,
@@ -105,4 +106,4 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     return claims
 
 
-STUDIES = [Study("paper/communication", label, draw, tabulate, claim)]
+STUDIES = [Study("paper/communication", name_of, draw, tabulate, claim)]

@@ -1,4 +1,4 @@
-"""paper/composition, open/diversity and open/depth: do blocks of different owners fit together?"""
+"""Studies paper/composition, open/diversity and open/depth: accuracy of every composition."""
 
 from collections.abc import Sequence
 
@@ -19,14 +19,14 @@ DEPTHS = {
 }
 
 
-def named(run: Run, owner: str) -> str:
+def owner_and_network(run: Run, owner: str) -> str:
     """Name the owner of a block by number and network."""
     return f"{owner}: {owner_name(run, owner)}" if owner.isdecimal() else owner
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw the matrix of every group."""
-    figure = draw_matrices(groups, named)
+    figure = draw_matrices(groups, owner_and_network)
     return {"compositions": figure} if figure else {}
 
 
@@ -36,8 +36,8 @@ def blocks(groups: Sequence[Group]) -> Table:
     for group in groups:
         found = group.each(metrics.by_base)
         for base in found[0]:
-            row: list[Cell] = [group.label, named(group.runs[0], base), len(found)]
-            for part in ("mean", "local", "cross"):
+            row: list[Cell] = [group.name, owner_and_network(group.runs[0], base), len(found)]
+            for part in ("mean", "own", "cross"):
                 row.append(over_seeds([getattr(f[base], part) for f in found], 1, 100))
             rows.append([*row, over_seeds([f[base].sd for f in found], 2)])
     head = ["setting", "base block", "seeds", "mean (%)", "own (%)", "cross (%)", "SD (points)"]
@@ -56,7 +56,7 @@ def families(groups: Sequence[Group]) -> list[Table]:
         if 1 < len(kinds) < group.setting("clients.count"):
             for base, modular in found[0]:
                 value = over_seeds([f[base, modular] for f in found], 1, 100)
-                rows.append([group.label, base, modular, value])
+                rows.append([group.name, base, modular, value])
     head = ["setting", "base block of", "modular block of", "accuracy across clients (%)"]
     caption = f"{groups[0].data}: accuracy across clients by their networks, after the last round"
     return [Table("networks", caption, head, rows)] if rows else []
@@ -72,10 +72,10 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for group in of_method(groups, "ifl"):
         sd = over_seeds(group.each(final("accuracy_sd")), 2)
-        what = f"SD over modular blocks, {group.label} (points)"
+        what = f"SD over modular blocks, {group.name} (points)"
         claims.append(Claim(what, "below 0.6", str(sd), sd.mean < PAPER_SD))
         lead = over_seeds(group.each(metrics.cross_minus_local), 1, 100)
-        what = f"cross less local accuracy, {group.label} (points; comparable: above -1)"
+        what = f"cross less local accuracy, {group.name} (points; comparable: above -1)"
         claims.append(Claim(what, "comparable or better", str(lead), lead.mean > -1))
     return claims
 
@@ -85,9 +85,9 @@ def open_claim(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for group in groups:
         for part, name in (("accuracy_local", "own"), ("accuracy_cross", "cross")):
-            what = f"{name} accuracy, {group.label} (%)"
+            what = f"{name} accuracy, {group.name} (%)"
             claims.append(Claim(what, "open", str(over_seeds(group.each(final(part))))))
-        what = f"SD over modular blocks, {group.label} (points)"
+        what = f"SD over modular blocks, {group.name} (points)"
         claims.append(Claim(what, "open", str(over_seeds(group.each(final("accuracy_sd")), 2))))
     return claims
 
@@ -96,7 +96,7 @@ def depth(run: Run) -> str:
     """Name the depths that meet."""
     chosen = str(run.choices["clients"])
     name = DEPTHS.get(chosen, chosen)
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 STUDIES = [

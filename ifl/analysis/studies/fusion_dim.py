@@ -1,12 +1,21 @@
-"""open/fusion_dim: accuracy against the fusion dimension d."""
+"""Study open/fusion_dim: accuracy against the fusion dimension d."""
 
 from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from ifl.analysis import metrics
-from ifl.analysis.charts import UPLINK, along, draw_line, draw_points, finish, logarithmic, panels
+from ifl.analysis.charts import (
+    UPLINK_AXES,
+    along,
+    draw_line,
+    draw_points,
+    finish,
+    logarithmic,
+    panels,
+)
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import PER_CLIENT
+from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     ENDED,
@@ -15,20 +24,18 @@ from ifl.analysis.studies.base import (  # fmt: skip
     accuracy_at,
     final,
     in_step,
-    method_name,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
 from ifl.analysis.tables import Cell, Table, over_seeds
 
 DIM = "fusion.dim"
-PER_CLIENT: metrics.Column = "uplink_mb_per_client"
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the fusion dimension."""
     name = f"d = {run.config[DIM]}"
-    return name if run.choices["method"] == "ifl" else f"{method_name(run)}, {name}"
+    return name if run.method.choice == "ifl" else f"{run.method.title}, {name}"
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
@@ -42,18 +49,18 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     along(left, dims, [f"{dim:g}" for dim in dims])
     left.legend(fontsize="small")
     for n, group in enumerate(chosen):
-        draw_line(right, group, PER_CLIENT, n, group.label)
+        draw_line(right, group, PER_CLIENT, n, group.name)
     logarithmic(right)
-    right.set_xlabel(UPLINK[PER_CLIENT])
+    right.set_xlabel(UPLINK_AXES[PER_CLIENT])
     title = f"{groups[0].data}: accuracy against the fusion dimension"
     return {"fusion-dim": finish(figure, right, title, place="inside")}
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
     """Return accuracies at equal uplinks, and what all came to."""
-    chosen, sizes = in_step(groups, DIM)[1], (1, 2, 4, 8.5)
+    chosen, sizes = in_step(groups, DIM)[1], (1, 2, 4, PAPER_MB)
     rows: list[list[Cell]] = [
-        [g.label, *(accuracy_at(g, mb, PER_CLIENT) for mb in sizes)] for g in chosen
+        [g.name, *(accuracy_at(g, mb, PER_CLIENT) for mb in sizes)] for g in chosen
     ]
     caption = f"{groups[0].data}: accuracy (%) at equal uplink per client"
     head = ["setting", *(f"at {mb} MB (%)" for mb in sizes)]
@@ -68,9 +75,9 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     for group in chosen:
         ended = over_seeds(group.each(final("accuracy_mean")))
         equal = accuracy_at(group, 4, PER_CLIENT)
-        what = f"accuracy, {group.label}: at the end; at 4 MB per client (%)"
+        what = f"accuracy, {group.name}: at the end; at 4 MB per client (%)"
         claims.append(Claim(what, "open", f"{ended}; {equal}"))
     return claims
 
 
-STUDIES = [Study("open/fusion_dim", label, draw, tabulate, claim)]
+STUDIES = [Study("open/fusion_dim", name_of, draw, tabulate, claim)]

@@ -1,4 +1,4 @@
-"""Draws and tabulates any runs, whatever tells them apart."""
+"""Draws and tabulates any runs, whichever settings differ between them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,7 +8,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ifl.analysis.charts import UPLINK, draw_line, draw_matrices, finish, logarithmic, look, panels
+from ifl.analysis.charts import (
+    UPLINK_AXES,
+    draw_line,
+    draw_matrices,
+    finish,
+    logarithmic,
+    look,
+    panels,
+)
 from ifl.analysis.collect import Group, half_width
 from ifl.analysis.tables import Cell, Table, Value
 
@@ -20,19 +28,22 @@ FOOT = "± is half the 95 % Student t interval of a mean over seeds; MB is 10^6 
 
 
 def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
-    """Draw accuracy against ROUNDS or UPLINK (logarithmic; who sends nothing is a level line)."""
+    """Draw accuracy against ROUNDS or UPLINK_AXES.
+
+    The latter are logarithmic, and who sends nothing is a level line.
+    """
     figure, all_axes = panels(len(against), 4 + len(groups) / 4, sharey=True)
     for axes, (column, name) in zip(all_axes, against.items(), strict=True):
         for n, group in enumerate(groups):
             last = group.last().mean()
             remark = "" if len(group.curve()) else " (no round common to its seeds)"
-            label = fill(group.label + (" (sends nothing)" if last[column] == 0 else remark), 90)
+            label = fill(group.name + (" (sends nothing)" if last[column] == 0 else remark), 90)
             if last[column] == 0:
                 axes.axhline(100 * last["accuracy_mean"], **look(n, label, marker=False))
             else:
                 draw_line(axes, group, column, n, label)
         axes.set_xlabel(name)
-        if against is UPLINK:
+        if against is UPLINK_AXES:
             logarithmic(axes)
         else:
             axes.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:g}")
@@ -46,10 +57,10 @@ def tabulate(groups: Sequence[Group]) -> pd.DataFrame:
     rows = []
     for group in groups:
         last = group.last().rename(columns={"round": "rounds", "accuracy_sd": "sd_points"})
-        row = {"label": group.label, "data": group.data, "seeds": len(last)}
+        row = {"label": group.name, "data": group.data, "seeds": len(last)}
         for name in ACCURACIES:
             row |= {name: last[name].mean(), f"{name}_half_width": half_width(last[name])}
-        others = ["sd_points", *UPLINK, "downlink_mb", "rounds", "seconds"]
+        others = ["sd_points", *UPLINK_AXES, "downlink_mb", "rounds", "seconds"]
         rows.append(row | last[others].mean().to_dict())
     return pd.DataFrame(rows)
 
@@ -60,7 +71,7 @@ def summarise(table: pd.DataFrame) -> Table:
     for row in table.to_dict("records"):
         cells: list[Cell] = [str(row["label"]), str(row["data"]), int(row["seeds"])]
         cells += [Value(100 * row[n], 100 * row[f"{n}_half_width"]) for n in ACCURACIES]
-        cells += [Value(row[n], digits=2) for n in ("sd_points", *UPLINK, "downlink_mb")]
+        cells += [Value(row[n], digits=2) for n in ("sd_points", *UPLINK_AXES, "downlink_mb")]
         rows.append([*cells, Value(row["rounds"], digits=0), Value(row["seconds"])])
     return Table("results", "Results after the last round", HEAD, rows, FOOT)
 
@@ -68,7 +79,7 @@ def summarise(table: pd.DataFrame) -> Table:
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw any runs."""
     figures = {
-        "accuracy-uplink": draw_curves(groups, UPLINK),
+        "accuracy-uplink": draw_curves(groups, UPLINK_AXES),
         "accuracy-rounds": draw_curves(groups, ROUNDS),
     }
     if matrices := draw_matrices(groups):

@@ -1,4 +1,4 @@
-"""open/optimizer: each method's best optimiser, on held-out training data."""
+"""Study open/optimizer: each method's best optimiser, on validation data."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
 from ifl.analysis.charts import (
-    UPLINK,
+    UPLINK_AXES,
     along,
     draw_line,
     draw_points,
@@ -17,7 +17,9 @@ from ifl.analysis.charts import (
     wrapped,
 )
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.metrics import PER_CLIENT
 from ifl.analysis.studies import pareto
+from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     ENDED,
@@ -30,26 +32,25 @@ from ifl.analysis.studies.base import (  # fmt: skip
 )
 from ifl.analysis.tables import Cell, Table, over_seeds
 
-MB, COLUMN = 8.5, "uplink_mb_per_client"
-PAPER = "sgd 0.01"
+STATED = "sgd 0.01"  # by the paper
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name method, optimiser and learning rate."""
-    return f"{pareto.label(run)}, {optimizer_name(run)}"
+    return f"{pareto.name_of(run)}, {optimizer_name(run)}"
 
 
 def by_method(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """Return the groups of each method, FL by its common architecture, with what it has else."""
     found: dict[str, list[Group]] = {}
     for group in groups:
-        found.setdefault(pareto.label(group.runs[0]), []).append(group)
+        found.setdefault(pareto.name_of(group.runs[0]), []).append(group)
     return found
 
 
 def chosen_at(run: Run) -> float:
     """Return the accuracy (%) at 8.5 MB per client, or where there is none before, the first."""
-    at = metrics.accuracy_at(run, MB, "uplink_mb_per_client").accuracy
+    at = metrics.accuracy_at(run, PAPER_MB, PER_CLIENT).accuracy
     return 100 * (float(run.rounds["accuracy_mean"].iloc[0]) if at is None else at)
 
 
@@ -81,7 +82,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         axes.xaxis.set(major_formatter="{x:g}", minor_formatter="")
         axes.tick_params(axis="x", labelsize="small")
     all_axes[0].set_ylabel("accuracy (%)")
-    title = f"{groups[0].data}: accuracy at {MB} MB of uplink per client"
+    title = f"{groups[0].data}: accuracy at {PAPER_MB} MB of uplink per client"
     return {
         "learning-rates": finish(figure, all_axes[0], title, 3),
         "paper-and-best": draw_choices(groups),
@@ -93,18 +94,18 @@ def draw_choices(groups: Sequence[Group]) -> Figure:
     figure, (left, right) = panels(2, 4.6, sharey=True)
     for n, (method, own) in enumerate(by_method(groups).items()):
         for group in own:
-            if optimizer_name(group.runs[0]) == PAPER:
-                draw_line(left, group, COLUMN, n, method)
+            if optimizer_name(group.runs[0]) == STATED:
+                draw_line(left, group, PER_CLIENT, n, method)
         winner = best(own)
         if winner is not None:
-            draw_line(right, winner, COLUMN, n, winner.label)
+            draw_line(right, winner, PER_CLIENT, n, winner.name)
     for axes, title in ((left, "SGD 0.01, as the paper states"), (right, "each method's best")):
         if axes.lines:
             logarithmic(axes)
             axes.legend(fontsize="small")
         else:
             axes.text(0.5, 50, "no such run yet", ha="center")
-        axes.set(title=title, xlabel=UPLINK[COLUMN], ylim=(0, 100))
+        axes.set(title=title, xlabel=UPLINK_AXES[PER_CLIENT], ylim=(0, 100))
     left.set_ylabel("accuracy (%)")
     title = f"{groups[0].data}: accuracy against uplink (shaded: 95 % interval)"
     figure.suptitle(wrapped(title, figure))
@@ -117,20 +118,20 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     for method, own in by_method(groups).items():
         winner = best(own)
         for group in own:
-            found = [metrics.accuracy_at(r, MB, "uplink_mb_per_client") for r in group.runs]
+            found = [metrics.accuracy_at(r, PAPER_MB, PER_CLIENT) for r in group.runs]
             row: list[Cell] = [method, optimizer_name(group.runs[0]), len(group.runs)]
             row.append(over_seeds([at.mb for at in found], 2))
-            row.append(accuracy_at(group, MB, "uplink_mb_per_client"))
+            row.append(accuracy_at(group, PAPER_MB, PER_CLIENT))
             rows.append([*row, "best" if group is winner else ""])
     head = [
         "method",
         "optimiser",
         "seeds",
         "evaluated at (MB)",
-        f"at {MB} MB per client (%)",
+        f"at {PAPER_MB} MB per client (%)",
         "choice",
     ]
-    caption = f"{groups[0].data}: accuracy (%) at {MB} MB of uplink per client, by optimiser"
+    caption = f"{groups[0].data}: accuracy (%) at {PAPER_MB} MB of uplink per client, by optimiser"
     notes = f"Best: the highest mean of the settings of which most seeds ended. {ENDED} {COUNT}"
     return [Table("choice", caption, head, rows, notes), outcome(groups)]
 
@@ -139,7 +140,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     """Name each method's best, and what the paper's stated optimiser comes to."""
     claims = []
     for method, own in by_method(groups).items():
-        stated = [group for group in own if optimizer_name(group.runs[0]) == PAPER]
+        stated = [group for group in own if optimizer_name(group.runs[0]) == STATED]
         winner = best(own)
         for name, group in (
             ("best optimiser", winner),
@@ -148,8 +149,10 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
             if group is not None:
                 value = over_seeds(group.each(chosen_at))
                 here = f"{optimizer_name(group.runs[0])}: {value}"
-                claims.append(Claim(f"{name} of {method} at {MB} MB per client (%)", PAPER, here))
+                claims.append(
+                    Claim(f"{name} of {method} at {PAPER_MB} MB per client (%)", STATED, here)
+                )
     return claims
 
 
-STUDIES = [Study("open/optimizer", label, draw, tabulate, claim)]
+STUDIES = [Study("open/optimizer", name_of, draw, tabulate, claim)]

@@ -1,4 +1,4 @@
-"""beyond/pareto: the most accuracy per byte, all methods and codecs."""
+"""Study beyond/pareto: accuracy against bytes, all methods and codecs."""
 
 from collections.abc import Sequence
 
@@ -6,33 +6,43 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
-from ifl.analysis.charts import UPLINK, draw_line, finish, logarithmic, panels
+from ifl.analysis.charts import UPLINK_AXES, draw_line, finish, logarithmic, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.metrics import Column
+from ifl.analysis.metrics import PER_CLIENT, Column
 from ifl.analysis.studies import accuracy_vs_uplink
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB, TARGETS, mb_to, references, talking
-from ifl.analysis.studies.base import COUNT, ENDED, Claim, Study, accuracy_at, final, outcome
+from ifl.analysis.studies.base import (
+    COUNT,
+    ENDED,
+    Claim,
+    Study,
+    accuracy_at,
+    final,
+    of_method,
+    outcome,
+)
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-PER_CLIENT: Column = "uplink_mb_per_client"
-BYTES: dict[Column, str] = {
-    PER_CLIENT: UPLINK[PER_CLIENT],
+BYTE_AXES: dict[Column, str] = {
+    PER_CLIENT: UPLINK_AXES[PER_CLIENT],
     "total_mb_per_client": "both directions, per client (MB)",
 }
 SIZES = (0.05, 0.1, 0.4, 1, PAPER_MB)  # MB
 ACCURACIES = {"accuracy_local": "own blocks", "accuracy_worst": "worst composition"}
 SHOWN = ("float32", "int4")  # of the codecs, in figures of all methods
-COMMON = {"augment": "none", "codec": "float32"}  # choices that need no word
-PLAIN = {"fusion.dim": ("d", 432), "local.tau": ("tau", 10)}
+USUAL_CHOICES = {"augment": "none", "codec": "float32"}  # choices that need no word
+USUAL_SETTINGS = {"fusion.dim": ("d", 432), "local.tau": ("tau", 10)}
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the method, and what it has that others of its kind have not."""
-    words = [accuracy_vs_uplink.label(run)]
+    words = [accuracy_vs_uplink.name_of(run)]
     words += [
-        c for key, common in COMMON.items() if (c := run.choices.get(key) or common) != common
+        c
+        for key, common in USUAL_CHOICES.items()
+        if (c := run.choices.get(key) or common) != common
     ]
-    for key, (name, common) in PLAIN.items():
+    for key, (name, common) in USUAL_SETTINGS.items():
         if run.config[key] != common:
             words.append(f"{name} = {run.config[key]}")
     return ", ".join(words)
@@ -44,22 +54,29 @@ def codec(group: Group) -> str:
 
 
 def under_the_rules(groups: Sequence[Group]) -> list[Group]:
-    """Return IFL and what became of it: no parameter leaves a client, the server keeps nothing."""
-    return [group for group in groups if group.method.startswith("ifl")]
+    """Return those that keep the paper's rules: what is learned stays with the clients."""
+    return [group for group in talking(groups) if keeps_the_rules(group.runs[0])]
+
+
+def keeps_the_rules(run: Run) -> bool:
+    """Return whether no image and no parameter travelled, and every block is a client's."""
+    owners = {*run.compositions["base"], *run.compositions["modular"]}
+    return "server" not in owners and not {"x", "params"} & {*run.traffic()["kind"]}
 
 
 def papers(groups: Sequence[Group]) -> Group | None:
-    """Return IFL as in the paper."""
-    return next((group for group in groups if group.label == "IFL"), None)
+    """Return IFL as in the paper; None unless there is one such group."""
+    plain = [g for g in of_method(groups, "ifl") if name_of(g.runs[0]) == g.method.title]
+    return plain[0] if len(plain) == 1 else None
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracies against bytes: the mean for all methods, the codecs, local and worst."""
     data, most = groups[0].data, [g for g in talking(groups) if codec(g) in SHOWN]
     figure, all_axes = panels(2, 7, sharey=True)
-    for axes, (column, name) in zip(all_axes, BYTES.items(), strict=True):
+    for axes, (column, name) in zip(all_axes, BYTE_AXES.items(), strict=True):
         for n, group in enumerate(most):
-            draw_line(axes, group, column, n, group.label)
+            draw_line(axes, group, column, n, group.name)
         mark_paper(axes)
         logarithmic(axes)
         for group in ceilings(groups):
@@ -70,21 +87,20 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     figures = {"accuracy-bytes": finish(figure, all_axes[0], title, 3)}
 
     figure, (axes,) = panels(1, 5, 6)
-    coded = [g for g in groups if label(g.runs[0]).partition(",")[0] == "IFL"]
-    for n, group in enumerate(coded):
+    for n, group in enumerate(of_method(groups, "ifl")):
         draw_line(axes, group, PER_CLIENT, n, codec(group))
     mark_paper(axes)
     logarithmic(axes)
-    axes.set(xlabel=UPLINK[PER_CLIENT], ylabel="test accuracy (%)", ylim=(0, 100))
+    axes.set(xlabel=UPLINK_AXES[PER_CLIENT], ylabel="test accuracy (%)", ylim=(0, 100))
     figures["codecs"] = finish(figure, axes, f"{data}: the paper's IFL by codec", place="inside")
 
     figure, all_axes = panels(2, 5, sharey=True)
     for axes, (accuracy, name) in zip(all_axes, ACCURACIES.items(), strict=True):
         for n, group in enumerate(most):
             if group.matrix().size > 1:
-                draw_line(axes, group, PER_CLIENT, n, group.label, accuracy)
+                draw_line(axes, group, PER_CLIENT, n, group.name, accuracy)
         logarithmic(axes)
-        axes.set(title=name, xlabel=UPLINK[PER_CLIENT], ylim=(0, 100))
+        axes.set(title=name, xlabel=UPLINK_AXES[PER_CLIENT], ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
     title = f"{data}: accuracy of own blocks, and of the worst composition"
     return figures | {"local-worst": finish(figure, all_axes[0], title, 3)}
@@ -106,8 +122,8 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     to: list[list[Cell]] = []
     at: list[list[Cell]] = []
     for group in talking(groups):
-        first: list[Cell] = [group.label, len(group.runs)]
-        ways = [mb_to(group, target, column) for column in BYTES for target in TARGETS]
+        first: list[Cell] = [group.name, len(group.runs)]
+        ways = [mb_to(group, target, column) for column in BYTE_AXES for target in TARGETS]
         to.append([*first, *ways])
         at.append([*first, *(accuracy_at(group, mb, PER_CLIENT) for mb in SIZES)])
     data = groups[0].data
@@ -154,16 +170,16 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     if best := least(groups, has.mean):
         group, value = best
         ratio = PAPER_MB / value.mean
-        here = f"{value}: {ratio:.0f} times less, by {group.label}"
+        here = f"{value}: {ratio:.0f} times less, by {group.name}"
         what = f"least uplink per client to {has.mean:.1f} % under the paper's rules (MB)"
         claims.append(Claim(what, str(PAPER_MB), here, ratio >= 20))
     within = [(accuracy_at(g, PAPER_MB, PER_CLIENT), g) for g in under_the_rules(groups)]
     value, group = max(within, key=lambda pair: pair[0].mean)
     what = "most accuracy under the paper's rules with at most 8.5 MB per client (%)"
-    claims.append(Claim(what, "90", f"{value}, by {group.label}", value.mean >= 90))
+    claims.append(Claim(what, "90", f"{value}, by {group.name}", value.mean >= 90))
     spread = over_seeds(group.each(final("accuracy_sd")), 2)
     what = "its SD over modular blocks after the last round (points)"
     return [*claims, Claim(what, "below 0.6", str(spread), spread.mean < 0.6)]
 
 
-STUDIES = [Study("beyond/pareto", label, draw, tabulate, claim, folds=False)]
+STUDIES = [Study("beyond/pareto", name_of, draw, tabulate, claim, folds=False)]

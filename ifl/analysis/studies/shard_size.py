@@ -1,4 +1,4 @@
-"""open/shard_size: how much of IFL's lead over split learning hangs on a client's images."""
+"""Study open/shard_size: IFL's lead over split learning against the images of a client."""
 
 from collections.abc import Mapping, Sequence
 from math import isnan
@@ -14,7 +14,6 @@ from ifl.analysis.studies.base import (
     Study,
     difference,
     final,
-    method_name,
     of_method,
     outcome,
 )
@@ -28,9 +27,9 @@ def size(group: Group) -> float:
     return over_seeds(group.each(images)).mean
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the method and the images that a client has."""
-    return f"{method_name(run)}, {images(run):.0f} images a client"
+    return f"{run.method.title}, {images(run):.0f} images a client"
 
 
 def by_size(groups: Sequence[Group], method: str) -> list[Group]:
@@ -94,4 +93,4 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     return [Claim(what.format(n), paper, str(lead)) for n, lead in leads(groups).items()]
 
 
-STUDIES = [Study("open/shard_size", label, draw, tabulate, claim)]
+STUDIES = [Study("open/shard_size", name_of, draw, tabulate, claim)]

@@ -1,4 +1,4 @@
-"""open/tau: when does IFL's saving of bytes justify its computing?
+"""Study open/tau: bytes saved against computing time spent, by local steps.
 
 The time to reach an accuracy is taken as computing seconds, measured with all clients on one
 core and with evaluations, plus a client's bytes both ways over the speed of its link. So IFL is
@@ -22,19 +22,18 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     final,
     in_step,
-    method_name,
     of_method,
     outcome,
 )
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-KEY, TARGETS = "local.tau", (70, 80, 85, 90)  # per cent
+TAU, TARGETS = "local.tau", (70, 80, 85, 90)  # per cent
 SPEEDS = np.logspace(-1, 4, 200)  # Mbit/s
 MEGABITS = 8  # of a MB
 
 
 class Cost(NamedTuple):
-    """What it took to reach an accuracy, mean over seeds."""
+    """The cost of reaching an accuracy, mean over seeds."""
 
     seconds: float
     mb: float  # of a client, up and down
@@ -44,9 +43,9 @@ class Cost(NamedTuple):
         return self.seconds + MEGABITS * self.mb / speed
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name method and tau."""
-    return f"{method_name(run)}, tau = {run.config[KEY]}"
+    return f"{run.method.title}, tau = {run.config[TAU]}"
 
 
 def cost(group: Group, target: float) -> Cost | None:
@@ -88,12 +87,12 @@ def in_words(span: tuple[float, float]) -> str:
 
 
 def by_method(groups: Sequence[Group], target: float) -> dict[str, dict[str, Cost]]:
-    """Return {method: {label: cost}} of the groups that reach this accuracy (%)."""
+    """Return {method: {group: cost}} of the groups that reach this accuracy (%)."""
     found: dict[str, dict[str, Cost]] = {"ifl": {}, "fl": {}}
     for method, costs in found.items():
-        for group in in_step(of_method(groups, method), KEY)[1]:
+        for group in in_step(of_method(groups, method), TAU)[1]:
             if spent := cost(group, target):
-                costs[group.label] = spent
+                costs[group.name] = spent
     return found
 
 
@@ -109,11 +108,11 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     figure, all_axes = panels(1 if target is None else 2, 4.8)
     taus: set[float] = set()
     for n, method in enumerate(("ifl", "fl")):
-        at, chosen = in_step(of_method(groups, method), KEY)
+        at, chosen = in_step(of_method(groups, method), TAU)
         taus |= {*at}
         if chosen:
             rounds = sorted({int(final("round")(run)) for group in chosen for run in group.runs})
-            name = f"{method_name(chosen[0].runs[0])}, after {' or '.join(map(str, rounds))} rounds"
+            name = f"{chosen[0].method.title}, after {' or '.join(map(str, rounds))} rounds"
             draw_points(all_axes[0], at, chosen, final("accuracy_mean"), n, name)
     first = all_axes[0]
     first.set(xlabel="local steps tau", ylabel="test accuracy (%)", ylim=(0, 100))
@@ -196,7 +195,7 @@ def to_targets(groups: Sequence[Group]) -> Table:
             )
             for t in TARGETS
         ]
-        rows.append([group.label, len(group.runs), *reached])
+        rows.append([group.name, len(group.runs), *reached])
     head = ["setting", "seeds", *(f"to {target} % (MB)" for target in TARGETS)]
     caption = f"{groups[0].data}: uplink per client (MB) at the first evaluation that reaches"
     return Table("uplink-to-accuracy", f"{caption} an accuracy", head, rows, COUNT)
@@ -211,4 +210,4 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     ]
 
 
-STUDIES = [Study("open/tau", label, draw, tabulate, claim)]
+STUDIES = [Study("open/tau", name_of, draw, tabulate, claim)]

@@ -1,4 +1,4 @@
-"""open/upload_rows: few rows often or many seldom, at equal bytes and equal local steps."""
+"""Study open/upload_rows: few rows often or many seldom, at equal bytes and equal local steps."""
 
 from collections.abc import Sequence
 
@@ -6,30 +6,31 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import along, draw_points, finish, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.studies.base import Claim, Study, final, in_step, method_name, of_method, outcome
+from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
 from ifl.analysis.tables import Table, over_seeds
 
 TAU, ROWS = "local.tau", "method.upload.rows"
-WAYS = {"ifl": "IFL", "ifl_aligned": "IFL with replay, aligned"}
 
 
-def label(run: Run) -> str:
+def name_of(run: Run) -> str:
     """Name the method, the rows of an upload and the local steps before it."""
-    way = WAYS.get(str(run.choices["method"]), method_name(run))
-    return f"{way}, {run.config[ROWS]} rows every {run.config[TAU]} steps"
+    return f"{run.method.title}, {run.config[ROWS]} rows every {run.config[TAU]} steps"
 
 
-def by_tau(groups: Sequence[Group], way: str) -> tuple[list[float], list[Group]]:
-    """Return the local steps of a method's groups, ascending, and these groups."""
-    return in_step(of_method(groups, way), TAU)
+def by_tau(groups: Sequence[Group]) -> dict[str, tuple[list[float], list[Group]]]:
+    """Return the local steps of each method's groups, ascending, and these groups, by title."""
+    titles = dict.fromkeys(group.method.title for group in groups)
+    return {
+        title: in_step([group for group in groups if group.method.title == title], TAU)
+        for title in titles
+    }
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw the last accuracy, and the SD over modular blocks, against tau and rows."""
     figure, (left, right) = panels(2, 4.4)
     ticks: dict[float, str] = {}
-    for n, (way, name) in enumerate(WAYS.items()):
-        taus, chosen = by_tau(groups, way)
+    for n, (name, (taus, chosen)) in enumerate(by_tau(groups).items()):
         ticks |= {t: f"{t:g}\n{g.setting(ROWS)}" for t, g in zip(taus, chosen, strict=True)}
         draw_points(left, taus, chosen, final("accuracy_mean"), 2 * n, name)
         draw_points(left, taus, chosen, final("accuracy_local"), 2 * n + 1, f"{name}, own blocks")
@@ -47,7 +48,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 
 def in_order(groups: Sequence[Group]) -> list[Group]:
     """Return the groups by method, the smallest tau first."""
-    return [group for way in WAYS for group in by_tau(groups, way)[1]]
+    return [group for _, chosen in by_tau(groups).values() for group in chosen]
 
 
 def claim(groups: Sequence[Group]) -> list[Claim]:
@@ -56,7 +57,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     for group in in_order(groups):
         accuracy = over_seeds(group.each(final("accuracy_mean")))
         sd = over_seeds(group.each(final("accuracy_sd")), 1)
-        what = f"{group.label}: accuracy (%); SD (points)"
+        what = f"{group.name}: accuracy (%); SD (points)"
         claims.append(Claim(what, "open", f"{accuracy}; {sd}"))
     return claims
 
@@ -66,4 +67,4 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     return [outcome(in_order(groups))]
 
 
-STUDIES = [Study("open/upload_rows", label, draw, tabulate, claim)]
+STUDIES = [Study("open/upload_rows", name_of, draw, tabulate, claim)]

@@ -1,4 +1,4 @@
-"""Parameters in messages: packing a module's state, averaging states, loading them back.
+"""Averages parameters: packs a module's state into messages, averages, loads it back.
 
 Source: McMahan et al. 2017, algorithm 1 (FederatedAveraging), the server's last line.
 """
@@ -73,7 +73,7 @@ def averaged(module: nn.Module, samples: int) -> Generator[Message, Message | No
 
 
 class Newest:
-    """What the server has for all clients, a module's state, and which of them hold it as it is.
+    """A module's state that the server keeps for all clients, and which of them hold the newest.
 
     Args:
         module: the server's own; now, what all the clients start from.
@@ -152,7 +152,9 @@ class AveragingServer(StatelessServer):
         """Return the newest average to those who lack it."""
         return self.average.welcome(clients)
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(
+        self, uploads: Mapping[int, Message], draws: torch.Generator
+    ) -> Mapping[int, Message]:
         """Return the weighted average of the uploads to their senders."""
         return self.average.reply(uploads)
 

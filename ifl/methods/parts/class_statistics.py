@@ -1,4 +1,4 @@
-"""Statistics of fusion outputs by class: means, and Gaussians that stand for samples.
+"""Computes statistics of fusion outputs by class: means, and Gaussians that stand for samples.
 
 What a client sends has one row for each class that it holds, with its label. Classes that it
 does not hold do not travel, and no row stands for them. A message of Gaussians holds z, the mean,

@@ -1,4 +1,4 @@
-"""What a client makes of the pools it kept: it replays them, and aligns to their class means.
+"""Replays the pools that a client kept, and aligns base blocks to their class means.
 
 Neither sends a byte, since a pool was broadcast to everybody anyway. Sources: experience replay
 (Lin 1992; Rolnick et al. 2019); pulling features to class centres (Wen et al. 2016, "A
@@ -7,7 +7,8 @@ Discriminative Feature Learning Approach for Deep Face Recognition"), here to th
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -15,11 +16,24 @@ from torch.nn.functional import one_hot
 
 from ifl.checks import check_at_least, check_made_of, check_whole
 from ifl.client.client import Client, Pull
+from ifl.client.memory import Kept
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.seeding import rng
 
-KEPT = "pools"  # in a client's memory: [{z (rows, d), y (rows,)}, ...], the newest last
+
+class Pool(TypedDict):
+    """A pool as it came: z (rows, d), y (rows,)."""
+
+    z: Tensor
+    y: Tensor
+
+
+@dataclass
+class Pools(Kept):
+    """The last pools, the newest one at the end."""
+
+    pools: list[Pool] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -52,14 +66,14 @@ class Replay:
     def keep(self, me: Client, pool: Message) -> None:
         """Keep a new pool, and forget the oldest one beyond R."""
         if self.pools:
-            kept = [*me.memory.get(KEPT, []), {"z": pool.z, "y": pool.y}]
-            me.memory[KEPT] = kept[-self.pools :]
+            memory, newest = me.memory.of(Pools), Pool(z=pool.z, y=pool.y)
+            memory.pools = [*memory.pools, newest][-self.pools :]
 
     def batches(self, me: Client, round_number: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the z (rows, d) and y (rows,) of the steps after the first."""
         if self.steps > 1:
-            z, y = _joined(me)
-            rows = len(me.memory[KEPT][-1]["y"])
+            kept = me.memory.of(Pools).pools
+            (z, y), rows = _joined(kept), len(kept[-1]["y"])
             draws = rng(me.training.seed, "client", me.number, "replay", round_number)
             for _ in range(self.steps - 1):
                 chosen = torch.randint(len(y), (rows,), generator=draws).to(y.device)
@@ -87,9 +101,10 @@ class Align:
 
     def pull(self, me: Client) -> Pull | None:
         """Return the term as a function of z (B, d) and y (B,); None where there is none."""
-        if not self.weight or not me.memory.get(KEPT):
+        if not self.weight:
             return None
-        return self.towards(me, *_joined(me))
+        kept = me.memory.of(Pools).pools
+        return self.towards(me, *_joined(kept)) if kept else None
 
     def towards(self, me: Client, z: Tensor, y: Tensor, samples: Tensor | None = None) -> Pull:
         """Return the term where c_y is the mean of these z (rows, d) of class y (rows,).
@@ -97,7 +112,7 @@ class Align:
         Args:
             samples: (rows,), how many a row of z is the mean of; None for 1.
         """
-        response = me.training.disclosure.labels
+        response = me.disclosure.labels
         classes = 1 + max(int(y.max()), int(me.shard.y.max()))
         members = one_hot(y, response.classes if response else classes).to(z.dtype)
         if samples is not None:
@@ -126,7 +141,6 @@ def check_pools(replay: Replay, align: Align) -> None:
         )
 
 
-def _joined(me: Client) -> tuple[Tensor, Tensor]:
-    """Return all that is kept: z (rows, d), y (rows,)."""
-    kept = me.memory[KEPT]
+def _joined(kept: list[Pool]) -> tuple[Tensor, Tensor]:
+    """Return the rows of all pools: z (rows, d), y (rows,)."""
     return torch.cat([pool["z"] for pool in kept]), torch.cat([pool["y"] for pool in kept])

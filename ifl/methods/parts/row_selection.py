@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole, typed
-from ifl.client.client import Client
+from ifl.client.client import Batch, Client
 from ifl.client.steps import frozen
 from ifl.errors import ConfigError
 from ifl.seeding import rng
@@ -73,8 +73,8 @@ class Upload:
                 f"{me.name} has {len(me.shard)} samples; lower it or clients.count"
             )
 
-    def batch(self, me: Client, round_number: int) -> tuple[Tensor, Tensor]:
-        """Return the samples of a round: x (rows, C, H, W) float32, y (rows,) int64."""
+    def batch(self, me: Client, round_number: int) -> Batch:
+        """Return the samples of a round, ``rows`` of them."""
         if self == Upload():
             return me.batch()
         rows, y = self.rows or me.training.batch_size, me.shard.y
@@ -83,10 +83,11 @@ class Upload:
             return me.samples(sample(y, rows, draws))
         if self.pick == "balanced":
             return me.samples(balanced(y, rows, draws))
-        x, y = me.samples(sample(y, CANDIDATES * rows, draws))
+        tried = me.samples(sample(y, CANDIDATES * rows, draws))
         with frozen(me.model), torch.no_grad():
-            largest = cross_entropy(me.model(x), y, reduction="none").topk(rows).indices
-        return x[largest], y[largest]
+            losses = cross_entropy(me.model(tried.x), tried.y, reduction="none")
+        largest = losses.topk(rows).indices
+        return Batch(tried.x[largest], tried.y[largest], tried.places[largest])
 
 
 def check_upload(upload: Upload, upload_batch: str) -> None:

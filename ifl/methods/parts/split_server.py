@@ -1,10 +1,10 @@
-"""Split learning's part on the server: modular blocks that learn from z (B, d) and y (B,)."""
+"""Trains modular blocks on the server from z (B, d) and y (B,), as split learning does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import deepcopy
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
@@ -114,7 +114,7 @@ class SplitServer(ModularBlocks):
         """Return the newest average to those who lack it."""
         return self.bases.welcome(clients) if self.bases else {}
 
-    def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
+    def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return what ``learn`` does, or the average of the parts sent."""
         if self.bases and all("samples" in upload for upload in uploads.values()):
             return self.bases.reply(uploads)

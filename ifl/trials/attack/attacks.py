@@ -31,7 +31,7 @@ PLAIN = Coded(Float32())
 
 @dataclass(frozen=True)
 class Row:
-    """What an attacker got of the images of one client: means over these images."""
+    """An attacker's result on the images of one client: means over these images."""
 
     seed: int
     client: int
@@ -53,7 +53,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Effort:
-    """How much an attacker computes: steps of training an inverter decide."""
+    """An attacker's computing budget: steps of training an inverter decide."""
 
     steps: int
 
@@ -69,7 +69,7 @@ class Effort:
 
 
 class Party:
-    """What one side has: images x in [-1, 1], labels y, and z by some block, with its class means.
+    """One side's data: images x in [-1, 1], labels y, and z by some block, with its class means.
 
     Args:
         places: (n,) int64, of the images that matter among all of the client's.

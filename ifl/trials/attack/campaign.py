@@ -1,4 +1,4 @@
-"""What scripts/attack.py does to one seed: train a federation, then attack every client of it."""
+"""Attacks one seed: trains a federation, then attacks every client of it."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,13 +8,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from ifl.cli.build import assemble, make
+from ifl.cli.build import assemble, make, make_block
 from ifl.cli.config import CONF
 from ifl.client.privacy import ClippedNoise
 from ifl.errors import ConfigError
 from ifl.seeding import global_stream
 from ifl.trials.attack.attacks import PAPER, PLAIN, STATISTICS, Attack, Effort, Pictures, Row
 from ifl.trials.attack.exposure import Coded, Exposure, Noisy
+
+ATTACKED = "ifl.methods.ifl.IFL"  # the class whose z and y are attacked
 
 
 def exposures(clip: float, noise: Sequence[float]) -> dict[str, Exposure | None]:
@@ -51,7 +53,8 @@ def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pi
     for victim in clients:
         attacker = clients[(victim.number + 1) % len(clients)]
         with global_stream(seed, "attack", victim.number, "modules"):
-            fresh = make(members[victim.number % len(members)].base)
+            own = members[victim.number % len(members)].base
+            fresh = make_block(own, federation.data, config.fusion.dim)
             fresh = fresh.to(memory_format=torch.channels_last)
             surrogates = {"architecture": fresh, "none": deepcopy(attacker.model.base)}
             attack = Attack(
@@ -79,9 +82,9 @@ def composed(options: argparse.Namespace, seed: int) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         typed = [f"data={options.data}", "runtime.workers=1", *options.overrides, f"seed={seed}"]
         config = compose("config", typed)
-    if config.method._target_ != "ifl.methods.ifl.IFL":
+    if config.method._target_ != ATTACKED:
         raise ConfigError(
-            f"method must be ifl or what is built on it, got {config.method._target_}; choose "
-            "method=ifl, ifl_aligned or ifl_frugal"
+            f"method must be one whose class is {ATTACKED}, got {config.method._target_}; choose "
+            "such a one, as method=ifl is"
         )
     return config

@@ -1,4 +1,4 @@
-"""Try to see the images behind the fusion outputs that a client uploads.
+"""Reconstruct images from the fusion outputs that a client uploads.
 
 python scripts/attack.py [key=value ...] [--seeds 0,1,2] [--data kmnist10k] [--rounds 100]
                          [--images 16] [--noise 0.01 0.1 1] [--out FOLDER]

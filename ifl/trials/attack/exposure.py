@@ -1,4 +1,4 @@
-"""What an onlooker holds of fusion outputs: as they were decoded, or noisy.
+"""Models what an eavesdropper observes of z: as decoded, or noisy.
 
 An attacker knows the rule, since a protocol is public, and not the random numbers.
 """

@@ -1,4 +1,4 @@
-"""Two ways back from fusion outputs to images: a trained inverter, and descent through a block.
+"""Inverts fusion outputs to images: a trained inverter, and descent through a block.
 
 Both follow He, Zhang & Lee 2019, "Model Inversion Attacks Against Collaborative Inference" (their
 inverse network, and their regularised maximum likelihood, after Mahendran & Vedaldi 2015). Either

@@ -1,4 +1,4 @@
-"""What scripts/attack.py found, as tables and as pictures."""
+"""Shows the results of an attack as tables and pictures."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING

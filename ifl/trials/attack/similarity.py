@@ -1,4 +1,4 @@
-"""How alike two images are: PSNR, and the structural similarity of Wang et al. 2004.
+"""Measures the similarity of two images: PSNR, and SSIM (Wang et al. 2004).
 
 Wang, Bovik, Sheikh & Simoncelli 2004, "Image Quality Assessment: From Error Visibility to
 Structural Similarity": Gaussian window of 11 x 11 pixels with sigma = 1.5, K1 = 0.01, K2 = 0.03.

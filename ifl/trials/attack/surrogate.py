@@ -1,4 +1,4 @@
-"""A block that stands in for another client's base block, which never leaves it.
+"""Trains a surrogate for another client's base block, which never leaves it.
 
 An attacker who sees only z and y of a client lets a block of its own learn to put its own images
 where the client's lie: in each class the distributions of z are drawn together, and a modular

@@ -1,4 +1,4 @@
-"""FedAvg of other frameworks on the tensors and networks of scripts/bench.py.
+"""Times FedAvg of other frameworks on the tensors and networks of scripts/bench.py.
 
 fluke: Polato 2024, arXiv 2412.15728. Flower: Beutel et al. 2020, arXiv 2007.14390.
 What they leave to the user is as in the floor of bench.py: how a batch is drawn, a test set in
@@ -42,7 +42,7 @@ def network(workload: str) -> nn.Module:
 
 
 class Work:
-    """What a peer is to train and test, and when its rounds ended."""
+    """A peer's networks, data and test, and the times at which its rounds ended."""
 
     def __init__(self, workload: str, built: "Federation") -> None:
         self.network = network(workload)

@@ -59,7 +59,7 @@ def plain(block: nn.Module) -> nn.Sequential:
 
 
 class Floor:
-    """What both floors share: plain copies of the networks and shards, and a batch."""
+    """The common part of both floors: plain copies of the networks and shards, and a batch."""
 
     def __init__(self, built: Federation, lr: float = 0.01, momentum: float = 0.9) -> None:
         self.nets = []

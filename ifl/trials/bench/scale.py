@@ -1,4 +1,4 @@
-"""Time and memory of a round against the number of clients, with the fitted exponents.
+"""Measure time and memory of a round against the number of clients, with fitted exponents.
 
 python scripts/scale.py [--clients 4 8 ...] [--data kmnist10k] [--out outputs/reference/scale]
 

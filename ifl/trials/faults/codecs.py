@@ -1,4 +1,4 @@
-"""Every codec that has a yaml, by name."""
+"""Lists every codec that has a yaml, by name."""
 
 from hydra import compose, initialize_config_dir
 

@@ -1,4 +1,4 @@
-"""Do to runs what a bad day does, and count what they lose.
+"""Kill, corrupt and overload runs, and count what is lost.
 
 python scripts/faults.py [--kills 60] [--seed 1]   # kills; a grid killed; two launchers at once
 python scripts/faults.py --fuzz 1000000            # messages, coverage-guided; needs atheris

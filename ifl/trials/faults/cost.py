@@ -1,4 +1,4 @@
-"""What the checkpoints of the default configuration take of its time."""
+"""Times the checkpoints of the default configuration."""
 
 import statistics
 import tempfile

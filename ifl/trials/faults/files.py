@@ -1,4 +1,4 @@
-"""What two finished folders of one run differ by, other than when, how fast and where."""
+"""Compares two finished folders of one run, but for times and places."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""A grid killed half-way and started again, and one grid by two launchers at once.
+"""Kills a grid half-way and starts it again; runs one grid by two launchers at once.
 
 Both against the same grid left in peace. Every run says "Training samples" as it begins, so
 that runs which began twice are seen even where they left no trace.

@@ -1,4 +1,4 @@
-"""SIGKILL at random instants, and the same command again until its run is finished.
+"""Kills runs (SIGKILL) at random instants, and repeats the command until each is finished.
 
 A process that is killed is a fork of this one, which has torch loaded already, and runs the
 command line's ``main`` from its first line on; every tenth is ``python -m ifl`` in an
@@ -32,7 +32,7 @@ BY_COMMAND = 10  # one kill of so many is of a command in an interpreter of its 
 
 @dataclass
 class Tally:
-    """What a campaign counts; the last four have to be 0."""
+    """Counts of a campaign; the last four have to be 0."""
 
     kills: int = 0
     commands: int = 0  # kills of a command in an interpreter of its own
@@ -45,7 +45,7 @@ class Tally:
 
     @property
     def survived(self) -> bool:
-        """Whether nothing was lost."""
+        """Return whether nothing was lost."""
         return not (self.differing_bytes or self.lost_rows or self.lost_checkpoints)
 
     def add(self, found: Difference) -> None:

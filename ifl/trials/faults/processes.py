@@ -31,7 +31,7 @@ class FaultError(Exception):
 
 
 class Process(Protocol):
-    """What there is of ``subprocess.Popen`` here."""
+    """The part of ``subprocess.Popen`` that is used here."""
 
     def poll(self) -> int | None:
         """Return the exit code, if it has ended."""

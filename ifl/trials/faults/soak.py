@@ -1,4 +1,4 @@
-"""Thousands of rounds of every method: does memory stay flat?"""
+"""Runs thousands of rounds of every method, and checks that memory stays flat."""
 
 import multiprocessing
 import tempfile

@@ -52,7 +52,7 @@ def _tensors(value: Any) -> list[Tensor]:
 
 
 class Target:
-    """What is done with every message; the first byte chooses the codec and the form.
+    """Decodes every message; its first byte chooses the codec and the form.
 
     Args:
         codecs: by name.

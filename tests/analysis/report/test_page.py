@@ -1,6 +1,7 @@
 """The page: valid, closed in itself, and with everything that it should say."""
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from studies import fill
 from written_runs import command, write_run
 
 from ifl.analysis.collect import load
-from ifl.analysis.report.page import page
+from ifl.analysis.report.archive import record
+from ifl.analysis.report.page import HERE, page
 from ifl.analysis.report.sections import sections
+from ifl.analysis.tables import Table, Value
 
 
 def test_the_report_holds_every_study_and_loads_nothing(
@@ -63,7 +66,30 @@ def test_the_report_holds_every_study_and_loads_nothing(
 
 def test_what_comes_from_runs_is_escaped(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "experiment=paper/communication", command="run.py 'a<b>&\"'")
-    text = page(sections(load(tmp_path, by_study=True)[0]), ["<script>alert(1)</script>"])
+    (part,) = sections(load(tmp_path, by_study=True)[0])
+    table = Table("name", "50 % <all>", ["method", "at 1 MB (%)"], [["IFL", Value(81.2, 0.5)]])
+    shown = replace(record(part), question="<b>?", tables=[table])
+    text = page([shown], ["<script>alert(1)</script>"])
     assert "&lt;script&gt;" in text
     assert "<script" not in text
     assert "a&lt;b&gt;&amp;" in text
+    assert "&lt;b&gt;?" in text
+    assert "50 % &lt;all&gt;" in text
+
+
+def test_each_cell_of_a_table_knows_its_head(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", "experiment=paper/communication")
+    (part,) = sections(load(tmp_path, by_study=True)[0])
+    table = Table("name", "", ["method", "at 1 MB (%)"], [["IFL", Value(81.2, 0.5)]], "a note")
+    text = page([replace(record(part), tables=[table])])
+    assert '<td data-head="method">IFL</td>' in text
+    assert '<td class="number" data-head="at 1 MB (%)">81.2 ± 0.5</td>' in text
+    assert 'id="paper_communication_Digits-name"' in text
+    assert 'aria-labelledby="paper_communication_Digits-name"' in text
+    assert '<p class="notes">a note</p>' in text
+
+
+def test_the_style_sheet_stands_in_the_page_as_it_is() -> None:
+    style = (HERE / "page.css").read_text()
+    assert "@media (max-width: 40rem)" in style
+    assert f"<style>\n{style}</style>" in page([])

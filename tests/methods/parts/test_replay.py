@@ -15,7 +15,7 @@ from ifl.comm.message import Message
 from ifl.errors import ConfigError, DivergenceError
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
-from ifl.methods.parts.replay import Align, Replay
+from ifl.methods.parts.replay import Align, Pool, Pools, Replay
 from ifl.seeding import rng
 
 ALIGNED = IFL(tau=2, replay=Replay(pools=2, steps=4), align=Align(0.5))
@@ -92,9 +92,9 @@ def test_the_paper_keeps_nothing_and_replay_the_last_pools(tiny: Build) -> None:
     paper, replaying = tiny(IFL()), tiny(IFL(replay=Replay(pools=2)))
     sent = sent_labels(replaying, 5)
     play(paper, 5)
-    assert [me.memory for me in clients(paper)] == [{}, {}]
+    assert [me.memory.state() for me in clients(paper)] == [{}, {}]
     for me in clients(replaying):
-        assert [pool["y"].tolist() for pool in me.memory["pools"]] == sent[-2:]
+        assert [pool["y"].tolist() for pool in me.memory.of(Pools).pools] == sent[-2:]
     for me, other in zip(clients(paper), clients(replaying), strict=True):
         assert equal(parameters(me.model), parameters(other.model))  # one step is the paper's
 
@@ -122,8 +122,8 @@ def test_classes_that_no_pool_has_are_not_pulled_and_others_to_their_means(tiny:
     me = clients(tiny(ALIGNED))[0]
     assert ALIGNED.align.pull(me) is None  # before the first pool
     z = torch.stack([torch.full((DIM,), value) for value in (1.0, 3.0, 10.0)])
-    me.memory["pools"] = [{"z": z[:1], "y": torch.tensor([1])}]
-    me.memory["pools"].append({"z": z[1:], "y": torch.tensor([1, 0])})
+    earlier, newest = torch.tensor([1]), torch.tensor([1, 0])
+    me.memory.of(Pools).pools = [Pool(z=z[:1], y=earlier), Pool(z=z[1:], y=newest)]
     pull = ALIGNED.align.pull(me)
     assert pull is not None
     own = torch.zeros(4, DIM, requires_grad=True)
@@ -137,7 +137,7 @@ def test_classes_that_no_pool_has_are_not_pulled_and_others_to_their_means(tiny:
 
 def distance(me: Client) -> float:
     """Return how far a client's z are from the class means of the pool it kept, on average."""
-    (pool,) = me.memory["pools"]
+    (pool,) = me.memory.of(Pools).pools
     x, y = me.shard.inputs(), me.shard.y
     means = torch.stack([pool["z"][pool["y"] == c].mean(dim=0) for c in range(CLASSES)])
     with torch.no_grad():
@@ -160,7 +160,7 @@ def test_a_stage_1_with_alignment_ends_nearer_to_the_class_means(tiny: Build) ->
 def test_a_loss_that_is_not_finite_in_a_replayed_step_ends_the_run(tiny: Build) -> None:
     federation = tiny(IFL(tau=2, replay=Replay(pools=2, steps=2)))
     play(federation, 1)
-    pool = clients(federation)[1].memory["pools"][0]
+    pool = clients(federation)[1].memory.of(Pools).pools[0]
     pool["z"] = torch.full_like(pool["z"], 3e38)
     with pytest.raises(DivergenceError, match=r"round 2: .* client 1 \(small\) is \S+ in step 4,"):
         federation.engine.round(2)

@@ -14,7 +14,7 @@ from ifl.errors import ConfigError
 from ifl.methods.ifl import IFL, IFLServer
 from ifl.methods.parts.replay import Replay
 from ifl.methods.parts.row_selection import PICKS, balanced, sample
-from ifl.seeding import global_stream, rng
+from ifl.seeding import rng
 
 B = 8  # the batch size of the tiny federation
 
@@ -58,11 +58,10 @@ def test_sample_may_leave_a_class_out_and_balanced_may_not() -> None:
 def test_all_clients_are_relayed_the_same_rows_of_the_pool(relay: str) -> None:
     server = IFLServer(relay=relay, relay_rows=5)
     uploads = {k: Message(z=torch.rand(4, 3), y=torch.arange(4)) for k in (1, 0, 2)}
-    whole = IFLServer().reply(uploads)[0]
+    whole = IFLServer().reply(uploads, rng(0))[0]
     sent = []
     for number in (1, 2, 1):
-        with global_stream(0, "server", number):
-            replies = server.reply(uploads)
+        replies = server.reply(uploads, rng(0, "server", number))
         assert replies[0] is replies[1] is replies[2]
         assert replies[0].z.shape == (5, 3)
         for z, y in zip(replies[0].z, replies[0].y, strict=True):

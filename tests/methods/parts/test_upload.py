@@ -30,8 +30,8 @@ def test_balanced_takes_all_of_rare_classes_and_changes_every_round(skewed: Clie
     x, y = upload.batch(skewed, 1)
     assert y.bincount().tolist() == [6, 2, 2, 2]
     assert len(x.flatten(1).unique(dim=0)) == 12
-    assert torch.equal(upload.batch(skewed, 1)[0], x)
-    assert not torch.equal(upload.batch(skewed, 2)[0], x)
+    assert torch.equal(upload.batch(skewed, 1).x, x)
+    assert not torch.equal(upload.batch(skewed, 2).x, x)
 
 
 def test_random_with_a_number_of_rows_takes_that_many_different_samples(skewed: Client) -> None:
@@ -50,7 +50,20 @@ def test_by_loss_takes_the_largest_of_four_times_as_many(skewed: Client) -> None
     best = sorted(range(12), key=lambda place: -losses[place])[:3]
     assert torch.allclose(x, images[best])
     everything = Upload("loss", len(skewed.shard)).batch(skewed, 5)
-    assert len(everything[1]) == len(skewed.shard)
+    assert len(everything.y) == len(skewed.shard)
+
+
+CHOICES = [Upload(), Upload("random", 5), Upload("balanced", 5), Upload("loss", 5)]
+
+
+@pytest.mark.parametrize("upload", CHOICES)
+def test_whatever_is_chosen_comes_with_its_places(upload: Upload, tiny: Build) -> None:
+    me = clients(tiny(IFL(), WIDE))[0]
+    for number in (1, 2):
+        batch = upload.batch(me, number)
+        assert torch.equal(batch.x, me.shard.inputs()[batch.places])
+        assert torch.equal(batch.y, me.shard.y[batch.places])
+        assert len(batch.places) == (upload.rows or 8)  # B of the tiny federation
 
 
 @pytest.mark.parametrize("pick", ["random", "balanced", "loss"])
@@ -59,7 +72,7 @@ def test_the_choice_is_a_stream_of_its_own(pick: str, tiny: Build) -> None:
     for me in first:
         Upload(pick, 5).batch(me, 1)
     for one, other in zip(first, second, strict=True):
-        assert torch.equal(one.batch()[0], other.batch()[0])
+        assert torch.equal(one.batch().x, other.batch().x)
         assert equal(parameters(one.model), parameters(other.model))
 
 
@@ -74,7 +87,7 @@ def test_bytes_are_those_of_as_many_rows(rows: int, tiny: Build) -> None:
 
 def test_the_paper_sends_the_next_mini_batch(tiny: Build) -> None:
     one, other = clients(tiny(IFL()))[0], clients(tiny(IFL()))[0]
-    assert torch.equal(Upload().batch(one, 1)[0], other.batch()[0])
+    assert torch.equal(Upload().batch(one, 1).x, other.batch().x)
 
 
 @pytest.mark.parametrize(
