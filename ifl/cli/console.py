@@ -148,10 +148,15 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
         for o in failed
         if len(outcomes) > 1 or not o.get("said", True)
     ]
-    lines += [f"Left alone: {o['busy']}" for o in outcomes if "busy" in o]
+    lines += [f"Skipped: {o['busy']}" for o in outcomes if "busy" in o]
     lines += [f"{o['privacy']['said']}: {o['folder']}" for o in done if "privacy" in o]
-    lines += [f"Ended, {o['stop_reason']}: {o['folder']}" for o in done]
+    lines += [f"Finished ({_reached(o['stop_reason'])}): {o['folder']}" for o in done]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _reached(reason: str) -> str:
+    """Return why a run stopped as a reader would say it."""
+    return f"{reason.removesuffix(' done')} reached" if reason.endswith(" done") else reason
 
 
 def _names(outcomes: Sequence[Mapping[str, Any]]) -> dict[str, str]:

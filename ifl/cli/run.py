@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
 from ifl.cli.console import Progress, class_table, summary
 from ifl.errors import BusyError, DivergenceError, IFLError
+from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
 
@@ -33,16 +34,21 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
         What run.json holds, and the folder as "folder".
 
     Raises:
-        IFLError: it cannot be run, diverges or has diverged, or (BusyError) is being run.
+        IFLError: it cannot be run, diverges or has diverged, (BusyError) is being run, or its
+            folder holds another run.
     """
+    described = plain(config)
+    check_folder(path, described)
     *existing, free = attempts(path)
+    mine = [folder for folder in existing if holds(folder, described)]
     if not config.fresh:
-        for folder in existing:
+        for folder in mine:
             if about := finished(folder):
                 return about
-    folder = free if config.fresh or not existing else existing[-1]
+    folder = free if config.fresh or not mine else mine[-1]
     with RunFolder(folder) as record:
-        if about := finished(folder):  # a moment ago, by another process
+        check_folder(folder, described)  # anew: another process may have been there
+        if about := finished(folder):
             return about
         reason = str((read_about(folder) or {}).get("stop_reason"))
         if reason.startswith("diverged: "):
@@ -53,7 +59,7 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
 def finished(folder: Path) -> dict[str, Any] | None:
     """Return what run.json holds, and the folder, if the run is finished, and say so."""
     about = read_about(folder)
-    if not about or not about["finished"]:
+    if not about or not about.get("finished"):
         return None
     print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
     return {**about, "folder": str(folder)}
@@ -83,19 +89,16 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "recipe": recipe_of_job(),
         "command": os.environ.get(COMMAND),
     }
-    folder, interrupted = record.path, (record.path / "run.json").exists()
+    folder = record.path
 
     def begin(number: int) -> None:
-        if number:
-            print(f"Going on from round {number}: {folder}")
-        elif interrupted:
-            print(f"Starting again, no checkpoint to go on from: {folder}")
         _write_hydra(folder, config)
 
     print(class_table(federation.class_table()))
+    after = [] if config.fresh else beginnings(folder, about["config"])
     progress = Progress(config.rounds)
     try:
-        final = run(federation, record, about, schedule, progress, begin)
+        final = run(federation, record, about, schedule, progress, begin, print, after)
     finally:
         progress.close()
     return {**final, "folder": str(folder)}
@@ -151,7 +154,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         anew = " without fresh=true" if "fresh=true" in sys.argv else ""
-        print(f"\nInterrupted; the same command{anew} goes on with it.", file=sys.stderr)
+        print(f"\nInterrupted. Run the same command{anew} again to resume.", file=sys.stderr)
         return 130
     finally:
         outcomes = Journal(Path(os.environ[JOURNAL])).remove()

@@ -107,7 +107,7 @@ class GridSweeper(BasicSweeper):
         it was composed from, this need not be done again.
         """
         known = {} if self.settings.fresh else finished(Path(self.settings.hydra.sweep.dir))
-        known = {r: about for r, about in known.items() if not about["config"]["fresh"]}
+        known = {r: about for r, about in known.items() if not about["config"].get("fresh")}
         name = self.settings.hydra.job.config_name
         sources = self.settings.hydra.runtime.config_sources
         folders = [source.path for source in sources if source.schema == "file"]

@@ -35,11 +35,16 @@ class Member:
 
 @dataclass(frozen=True)
 class Federation:
-    """Everything that a run trains and tests."""
+    """Everything that a run trains and tests.
+
+    Args:
+        parts: places (n_k,) int64 in the training set of the samples of each client k.
+    """
 
     data: Dataset
     engine: Engine
     disclosure: Disclosure  # of every client
+    parts: Sequence[np.ndarray]
 
     def class_table(self) -> np.ndarray:
         """Return how many samples of each class each client holds: (clients, classes) int64."""
@@ -97,4 +102,4 @@ def build(
     agreed = {"B": training.batch_size, "d": fusion_dim}
     channel = Channel(codec, data.classes, training.device, agreed, seed)
     engine = Engine(method, clients, channel, training, workers, participation, on_bad_upload)
-    return Federation(data, engine, disclosure)
+    return Federation(data, engine, disclosure, parts)

@@ -1,7 +1,9 @@
 """Runs the only round loop: evaluation, records, checkpoints."""
 
+import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ifl.client.privatise import told
@@ -11,6 +13,8 @@ from ifl.federation.budget import check_budget
 from ifl.federation.build import Federation
 from ifl.federation.engine import Engine, Outcome
 from ifl.federation.evaluation import Compositions
+from ifl.federation.identity import identity, settings
+from ifl.federation.resumption import take_up
 from ifl.federation.schedule import Schedule
 from ifl.runs import checkpoint
 from ifl.runs.folder import Round, RunFolder
@@ -24,22 +28,29 @@ def run(
     schedule: Schedule,
     watch: Callable[[Round], None] = lambda row: None,
     begin: Callable[[int], None] = lambda number: None,
+    say: Callable[[str], None] = lambda sentence: None,
+    after: Sequence[Path] = (),
 ) -> dict[str, Any]:
     """Train until the schedule ends, writing every round into the folder.
 
-    Goes on from the folder's checkpoint, if there is one, and then ends as if it had never
-    been away, bit for bit but for the seconds.
+    Resumes from the folder's checkpoint, if there is one, and then ends as if it had never
+    been away, bit for bit but for the seconds. A finished run that differs in nothing but its
+    end is continued likewise: that of the folder, or the first of ``after`` that can be.
 
     Args:
-        about: what run.json says besides the run's own facts.
+        about: what run.json says besides the run's own facts. Its "config", if it has one, is
+            all that the run is made of; without, that is read off the federation.
         watch: called with every row as it is written.
         begin: called once with the number of the round it goes on from, or 0.
+        say: told in a sentence what the run resumes or continues, if it does.
+        after: folders of finished runs that may be the beginning of this one.
 
     Returns:
         What run.json holds at the end.
 
     Raises:
-        ConfigError: the schedule's budget in bytes is below what one round sends.
+        ConfigError: the schedule's budget in bytes is below what one round sends, or the folder
+            holds another run.
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
         MessageError: an upload is refused, likewise, unless the engine skips those.
     """
@@ -48,16 +59,22 @@ def run(
     check_budget(schedule, engine)
     test_x = federation.data.test.inputs().to(engine.training.device)
     test_y = federation.data.test.y.to(test_x.device)
-    number, before, final = _take_up(engine, folder)
-    if final:  # killed after its last round
+    about = {"config": settings(federation, schedule), **about}
+    mine = identity(federation, about["config"])
+    taken = take_up(engine, folder, schedule, mine, after)
+    number, reason, row = taken.round, taken.reason, taken.row
+    if taken.said:
+        say(taken.said)
+    if taken.final:  # killed after its last round
         begin(number)
-        folder.describe(final)
-        return final
-    about = {**about, **provenance(engine.training.device), **times(folder.path)}
+        folder.describe(taken.final)
+        return taken.final
+    about = {**about, "data_digest": mine["data"], **provenance(engine.training.device)}
+    about |= times(folder.path, taken.continues)
     folder.describe({**about, "finished": False})
     folder.write_partition(federation.class_table())
     begin(number)
-    start, reason, row = time.monotonic() - before, None, None
+    start = time.monotonic() - taken.seconds
     while reason is None:
         number += 1
         try:
@@ -78,7 +95,7 @@ def run(
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
         watch(row)
         if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
-            _keep(engine, folder, row)
+            _keep(engine, folder, row, mine)
     assert row is not None
     final = {
         **about,
@@ -101,33 +118,23 @@ def run(
         **told(federation.disclosure, clients),
     }
     if schedule.checkpoint_every:
-        _keep(engine, folder, row, final)  # the trained networks
+        _keep(engine, folder, row, mine, final)  # the trained networks
     folder.describe(final)
     return final
 
 
 def _keep(
-    engine: Engine, folder: RunFolder, row: Round, final: dict[str, Any] | None = None
+    engine: Engine,
+    folder: RunFolder,
+    row: Round,
+    mine: Mapping[str, Any],
+    final: dict[str, Any] | None = None,
 ) -> None:
     state = engine.state()
     with folder.writing():
         kept = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
-        checkpoint.write(folder.path, row.round, {**kept, "final": final})
-
-
-def _take_up(engine: Engine, folder: RunFolder) -> tuple[int, float, dict[str, Any] | None]:
-    """Set engine and tables to the last checkpoint or the start.
-
-    Returns:
-        Its round, the seconds until then and, after the last round, what run.json is to hold.
-    """
-    last = checkpoint.newest(folder.path)
-    if last is None or not folder.holds(last.state["tables"]):
-        folder.rewind()
-        return 0, 0.0, None
-    engine.load_state(last.state["engine"])
-    folder.rewind(last.state["tables"])
-    return last.round, last.state["seconds"], last.state.get("final")
+        kept |= {"identity": json.dumps(mine), "final": final}
+        checkpoint.write(folder.path, row.round, kept)
 
 
 def _row(

@@ -8,7 +8,7 @@ goes on from a checkpoint cuts the tables back to where they were then.
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -80,7 +80,7 @@ class RunFolder:
         except OSError as error:
             raise OutputError(
                 f"outputs: {self.path} cannot be written ({error.strerror}); make room there, and "
-                "the same command goes on from the last whole checkpoint, or choose another "
+                "the same command resumes from the last whole checkpoint, or choose another "
                 "folder with outputs=..."
             ) from error
 
@@ -120,6 +120,34 @@ class RunFolder:
             if not lengths:
                 self._write(name, [columns])
 
+    def take_over(
+        self, source: Path, lengths: Mapping[str, int], tested: Callable[[int], bool]
+    ) -> None:
+        """Write another run's tables, cut to these lengths, as this one's; open them for more rows.
+
+        Args:
+            tested: whether a round keeps its accuracies.
+        """
+        for name in TABLES:
+            with self.writing():
+                text = (source / f"{name}.csv").read_bytes()[: lengths[name]].decode()
+                head, *rows = csv.reader(text.splitlines())
+                if name == "compositions":
+                    rows = [row for row in rows if tested(int(row[0]))]
+                if name == "rounds":
+                    accuracies = [column.startswith("accuracy") for column in head]
+                    rows = [
+                        row
+                        if tested(int(row[0]))
+                        else ["" if a else cell for a, cell in zip(accuracies, row, strict=True)]
+                        for row in rows
+                    ]
+                temporary = self.path / f"{name}.csv.new"
+                with open(temporary, "w", newline="", encoding="utf-8") as file:
+                    csv.writer(file, lineterminator="\n").writerows([head, *rows])
+                os.replace(temporary, self.path / f"{name}.csv")
+        self.rewind({name: (self.path / f"{name}.csv").stat().st_size for name in TABLES})
+
     def write_partition(self, table: "np.ndarray") -> None:
         """Write the class-by-client table (clients, classes) as partition.csv."""
         path = self.path / "partition.csv"
@@ -153,6 +181,21 @@ def read_about(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
+
+
+def read_rounds(path: Path) -> list[Round]:
+    """Return the whole rows of a run folder's rounds.csv; none where there is no such table."""
+    rows: list[Round] = []
+    whole = {"round", "uplink_bytes", "downlink_bytes", "clients", "refused"}
+    kinds: Mapping[str, Any] = {name: int if name in whole else float for name in TABLES["rounds"]}
+    with suppress(OSError), (path / "rounds.csv").open(newline="", encoding="utf-8") as file:
+        for cells in csv.DictReader(file):
+            with suppress(ValueError, TypeError):  # torn where a process was killed
+                values: dict[str, Any] = {
+                    name: kind(cells[name]) if cells[name] else None for name, kind in kinds.items()
+                }
+                rows.append(Round(**values))
+    return rows
 
 
 def attempts(path: Path) -> list[Path]:

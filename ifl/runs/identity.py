@@ -157,6 +157,9 @@ def finished(study: Path) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for path in sorted(study.glob("*/run.json")):
         folder, about = path.parent, read_about(path.parent)
-        if about and about["finished"] and fingerprint(about["config"]) in folder.name:
+        config = (about or {}).get("config")
+        if not about or not about.get("finished") or not isinstance(config, Mapping):
+            continue
+        if fingerprint(config) in folder.name:
             found.setdefault(about.get("recipe", ""), {**about, "folder": str(folder)})
     return found

@@ -26,7 +26,9 @@ class Lock:
             self._lock.acquire()
         except Timeout:
             name = holder.read_text(encoding="utf-8").strip() if holder.exists() else ""
-            raise BusyError(f"{path} is being run by {name or 'another process'}") from None
+            raise BusyError(
+                f"{path} is already being executed by {name or 'another process'}"
+            ) from None
         try:
             name = f"process {os.getpid()} on {socket.gethostname()}\n"
             holder.write_text(name, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -25,12 +26,19 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
-def times(run: Path) -> dict[str, Any]:
-    """Return when the run of a folder first started and when it went on since."""
+def times(run: Path, continues: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return when the run of a folder first started and when it went on since.
+
+    Args:
+        continues: the folder and the round of another run that it goes on from.
+    """
     before = read_about(run) or {}
+    origin = continues or before.get("continues")
+    told = {"continues": origin} if origin else {}
     if "started" not in before:
-        return {"started": now()}
-    return {"started": before["started"], "resumed": [*before.get("resumed", []), now()]}
+        return {"started": now(), **told}
+    resumed = [*before.get("resumed", []), now()]
+    return {"started": before["started"], "resumed": resumed, **told}
 
 
 def now() -> str:

@@ -117,7 +117,7 @@ def test_the_class_table_has_a_row_per_client() -> None:
 
 def test_the_summary_has_a_row_per_run_failures_and_the_folder_last() -> None:
     failed = {"error": "batch_size must not ...", "overrides": ["batch_size=900"]}
-    busy = {"busy": "outputs/y is being run by process 3 on there"}
+    busy = {"busy": "outputs/y is already being executed by process 3 on there"}
     lines = summary([outcome(), failed, busy]).splitlines()
     assert lines[2].split() == [
         "ifl",
@@ -134,7 +134,7 @@ def test_the_summary_has_a_row_per_run_failures_and_the_folder_last() -> None:
         "1.5",
     ]
     assert lines[3] == "Failed: batch_size=900: batch_size must not ..."
-    assert lines[4] == "Left alone: outputs/y is being run by process 3 on there"
-    assert lines[-1] == "Ended, rounds=3 done: outputs/x"
+    assert lines[4] == "Skipped: outputs/y is already being executed by process 3 on there"
+    assert lines[-1] == "Finished (rounds=3 reached): outputs/x"
     assert summary([failed]) == ""
-    assert summary([busy]) == "Left alone: outputs/y is being run by process 3 on there\n"
+    assert summary([busy]) == "Skipped: outputs/y is already being executed by process 3 on there\n"

@@ -61,7 +61,7 @@ def test_a_failed_run_of_a_grid_is_listed_with_its_reason_and_the_others_finish(
     local: Ended,
 ) -> None:
     assert local.returncode == 1
-    assert local.stdout.count("Ended, rounds=1 done: ") == 4
+    assert local.stdout.count("Finished (rounds=1 reached): ") == 4
     failed = [line for line in local.stdout.splitlines() if line.startswith("Failed: ")]
     assert len(failed) == 2
     assert all("batch_size must not exceed the smallest shard, got 9999" in f for f in failed)
@@ -89,7 +89,7 @@ def test_finished_runs_are_recognised_under_another_launcher_without_loading_tor
     found = timed(outputs / "local", "-m", *GRID, "runtime.threads=1")
     assert found.returncode == 0
     assert "Already finished: 4 of 4 runs" in found.stdout
-    assert found.stdout.count("Ended, rounds=1 done: ") == 4
+    assert found.stdout.count("Finished (rounds=1 reached): ") == 4
     assert "torch" not in loaded(found)
 
 

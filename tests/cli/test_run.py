@@ -53,7 +53,7 @@ def test_a_sweep_goes_on_past_a_failed_run_and_ends_with_one_table(tmp_path: Pat
     assert len(list(tmp_path.rglob("run.json"))) == 2
     table = sweep.stdout[sweep.stdout.index("method") :]
     assert table.count("Failed: ") == 2
-    assert table.count("Ended, rounds=2 done: ") == 2
+    assert table.count("Finished (rounds=2 reached): ") == 2
     assert "batch_size must not exceed the smallest shard, got 9999" in table
     assert "Traceback" not in sweep.stderr
 

@@ -89,7 +89,7 @@ def test_five_rounds_a_sweep_of_ones_own_yaml_and_a_plot_from_an_empty_folder(
     sweep = ["-m", "--config-dir=mine", "experiment=my_own", "method=ifl,local", *QUICK[:2]]
     swept = installed.run(str(installed.scripts / "ifl"), *sweep)
     assert swept.returncode == 0, swept.stderr
-    assert swept.stdout.count("Ended, rounds=5 done") == 2
+    assert swept.stdout.count("Finished (rounds=5 reached)") == 2
     assert len(list(installed.empty.glob("outputs/runs/*-seed7-*/run.json"))) == 2
 
     drawn = installed.run(str(installed.scripts / "ifl"), "plot", "outputs")

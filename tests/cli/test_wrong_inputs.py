@@ -212,7 +212,7 @@ def test_a_wrong_run_is_one_sentence_and_exit_code_1(
     assert sentence.startswith("Error: ")
     assert RUN[line] in sentence
     assert "Traceback" not in said
-    assert "Ended" not in said
+    assert "Finished" not in said
     assert not list(tmp_path.rglob("*.csv"))
     assert not list(tmp_path.rglob("run.json"))
 

@@ -290,4 +290,4 @@ def test_a_run_tells_its_epsilons(
         f"1e-05 for an image in z of it, sent {entry['releases']} times at most, given the base "
         f"blocks: {path.parent}"
     )
-    assert ended.startswith("Ended, rounds=2 done: ")
+    assert ended.startswith("Finished (rounds=2 reached): ")

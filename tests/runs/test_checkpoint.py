@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -261,7 +262,7 @@ def test_seconds_go_on_and_count_towards_their_limit(tiny: Build, tmp_path: Path
     assert kept is not None
     checkpoint.write(tmp_path, 4, {**kept.state, "seconds": 1000.0})
     with RunFolder(tmp_path) as folder:
-        final = run(tiny(IFL()), folder, {}, Schedule(rounds=7, seconds=900))
+        final = run(tiny(IFL()), folder, {}, replace(SEVEN, seconds=900))
     assert final["stop_reason"] == "stop.seconds=900 reached"
     assert final["totals"]["rounds"] == 5
     assert 1000 < final["totals"]["seconds"] < 1100
@@ -406,8 +407,8 @@ def test_a_checkpoint_of_other_networks_is_refused_in_a_sentence(
 ) -> None:
     played(tiny(IFL()), tmp_path, kill_at=5)
     before = (tmp_path / "rounds.csv").read_bytes()
-    other = Member("other", SMALL.base, lambda: nn.Sequential(SMALL.modular(), nn.Identity()))
-    with pytest.raises(ConfigError, match="written by other networks .* fresh=true runs anew"):
+    other = Member("small", SMALL.base, lambda: nn.Sequential(SMALL.modular(), nn.Identity()))
+    with pytest.raises(ConfigError, match=r"by other networks .* client 0 .*fresh=true"):
         played(tiny(IFL(), other), tmp_path)
     assert (tmp_path / "rounds.csv").read_bytes() == before
 
@@ -474,7 +475,7 @@ def test_one_command_goes_on_after_kills_and_leaves_a_busy_run_alone(
     assert here(monkeypatch, "-m", "seed=0", *typed) == 0
     (folder,) = {path.parent for path in outputs.rglob("run.json")}
     said, complained = capsys.readouterr()
-    assert f"\nLeft alone: {folder} is being run by process {first.pid} on " in said
+    assert f"\nSkipped: {folder} is already being executed by process {first.pid} on " in said
     assert complained == ""
     first.kill()
     assert first.wait() == -signal.SIGKILL
@@ -487,12 +488,12 @@ def test_one_command_goes_on_after_kills_and_leaves_a_busy_run_alone(
         patch.setattr(Progress, "__call__", Mock(side_effect=KeyboardInterrupt))
         assert here(monkeypatch, *typed) == 130
     said, complained = capsys.readouterr()
-    assert "Going on from round " in said
-    assert complained == "\nInterrupted; the same command goes on with it.\n"
+    assert "Resuming from round " in said
+    assert complained == "\nInterrupted. Run the same command again to resume.\n"
 
     assert here(monkeypatch, *typed) == 0
     said, complained = capsys.readouterr()
-    assert f": {folder}" in said[said.index("Going on from round ") :].splitlines()[0]
+    assert f": {folder}" in said[said.index("Resuming from round ") :].splitlines()[0]
     assert complained == ""
     assert_equal_files(whole, folder)
     about = read_about(folder) or {}

@@ -56,7 +56,9 @@ def test_a_folder_belongs_to_one_process_until_it_is_closed(tmp_path: Path) -> N
     with RunFolder(path) as folder:
         folder.describe({"seed": 1})
         before = (path / "run.json").read_bytes()
-        with pytest.raises(BusyError, match=rf"run is being run by process {os.getpid()} on \w"):
+        with pytest.raises(
+            BusyError, match=rf"run is already being executed by process {os.getpid()} on \w"
+        ):
             RunFolder(path)
         assert (path / "run.json").read_bytes() == before
     with RunFolder(path):

@@ -54,7 +54,7 @@ def assert_stops_and_goes_on(
     folder = found(outputs)
     assert complained == (
         f"Error: outputs: {folder} cannot be written ({reason}); make room there, and the same "
-        "command goes on from the last whole checkpoint, or choose another folder with "
+        "command resumes from the last whole checkpoint, or choose another folder with "
         "outputs=...\n"
     )
     assert "Traceback" not in said
@@ -64,7 +64,7 @@ def assert_stops_and_goes_on(
     make_room()
     assert typed_in(outputs) == 0
     said, complained = capsys.readouterr()
-    assert f"Going on from round 5: {folder}" in said
+    assert f"Resuming from round 5: {folder}" in said
     assert complained == ""
     assert_equal_files(whole, folder)
     assert len(list((folder / checkpoint.FOLDER).iterdir())) == 1

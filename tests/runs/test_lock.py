@@ -20,7 +20,7 @@ time.sleep(60)
 
 def test_a_folder_is_one_process_s_and_the_next_is_told_whose(tmp_path: Path) -> None:
     first = Lock(tmp_path)
-    with pytest.raises(BusyError, match=rf"is being run by process {os.getpid()} on "):
+    with pytest.raises(BusyError, match=rf"is already being executed by process {os.getpid()} on "):
         Lock(tmp_path)
     first.release()
     Lock(tmp_path).release()

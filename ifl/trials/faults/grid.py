@@ -68,10 +68,10 @@ def two_at_once(outputs: Path, whole: Path, say: Callable[[str], None]) -> bool:
         outlive(process, Path(f"{outputs}-{n}"))
     said = "".join(Path(f"{outputs}-{n}.log").read_text() for n in (1, 2))
     twice = [p for p in done(outputs) if "resumed" in (read_about(p) or {})]
-    begun, alone = said.count(BEGUN), said.count("Left alone")
+    begun, alone = said.count(BEGUN), said.count("Skipped: ")
     say(
         f"two launchers at once: {begun} runs begun, {len(twice)} of them twice, {alone} times a "
-        f"run was left alone, {len(done(outputs))} are finished"
+        f"run was skipped, {len(done(outputs))} are finished"
     )
     return compared(outputs, whole, say) and begun == RUNS and not twice
 

@@ -122,7 +122,7 @@ class Trial:
             aim(process, name)
             process.kill()
             code = process.wait()
-            self.tally.resumes += "Going on from round" in self.said(name)
+            self.tally.resumes += "Resuming from round" in self.said(name)
             if code == 0:
                 return kills
             if code != -signal.SIGKILL:
@@ -137,7 +137,7 @@ class Trial:
             self.tally.lost_checkpoints += number < reached
             reached = number
         self.outlive(self.start(name), name)
-        self.tally.resumes += "Going on from round" in self.said(name)
+        self.tally.resumes += "Resuming from round" in self.said(name)
         return 0
 
     def start(self, name: str, by_command: bool = False) -> Process:
