@@ -238,7 +238,7 @@ SCRIPTS = {
     "attack.py --seeds 0,x": "argument --seeds: must be whole numbers such as 0,1,2, got 0,x",
     "attack.py seed=3": "argument key=value: seed=3 is said with --seeds here",
     "attack.py tau=5": "Error: tau is not in the configuration; did you mean local.tau",
-    "attack.py method=fsl": "Error: method must be ifl or what is built on it, got ifl.methods.fsl",
+    "attack.py method=fsl": "Error: method must be one whose class is ifl.methods.ifl.IFL, got ifl",
     "attack.py --clip 0": "argument --clip: must be a number > 0, got 0",
     "attack.py --noise -1": "Error: --noise must be a number >= 0, got -1",
     "attack.py --images 999": "Error: --images must not exceed the smallest shard, 359 images, got",

@@ -85,6 +85,6 @@ def composed(options: argparse.Namespace, seed: int) -> DictConfig:
     if config.method._target_ != ATTACKED:
         raise ConfigError(
             f"method must be one whose class is {ATTACKED}, got {config.method._target_}; choose "
-            "such a one, as method=ifl is"
+            "method=ifl, say"
         )
     return config
