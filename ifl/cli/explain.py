@@ -38,6 +38,11 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
     if isinstance(error, IFLError):
         return str(error)
     if isinstance(error, OverrideParseException):
+        if str(error.override).isidentifier():
+            return (
+                f"{error.override} is neither key=value nor a command; ifl plot FOLDER draws, "
+                "--help lists the keys"
+            )
         return (
             f"{error.override} cannot be read as key=value; put what holds brackets or spaces in "
             "quotes, such as 'data.shape=[1,28,28]'"

@@ -147,6 +147,9 @@ def main() -> int:
     os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
     try:
         job()
+    except BrokenPipeError:  # whoever read the output has left, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (CompactHydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
         from ifl.cli.explain import explained
 

@@ -178,6 +178,20 @@ def test_as_many_runs_at_once_as_there_are_cores_for() -> None:
     assert runs_at_once(1, 10**6) == 1
 
 
+def test_a_reader_that_leaves_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, str(ROOT / "scripts" / "run.py"), "--help"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as asked:
+        assert asked.stdout is not None
+        assert asked.stderr is not None
+        asked.stdout.close()
+        assert asked.stderr.read() == ""
+        assert asked.wait() == 141
+
+
 SPAWN = """
 import sys
 from joblib.externals.loky.backend.context import set_start_method

@@ -28,6 +28,7 @@ RUN = {
     "optimizer.momentum=0.5": "did you mean optimizer.base.momentum or optimizer.modular.momentum?",
     "stop.uplnk_mb=8": "stop.uplnk_mb is not in the configuration; did you mean stop.uplink_mb?",
     "partition=dirichlet partition.min_sample=3": "did you mean partition.min_samples",
+    "plots": "plots is neither key=value nor a command; ifl plot FOLDER draws, --help lists",
     "qwxyz=1": "qwxyz is not in the configuration; --cfg job shows those that are",
     "+tau=5": "tau is a key that nothing reads",
     "+stop.hours=3": "stop.hours is a key that nothing reads",
