@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from ifl.analysis.collect import Group as Group
     from ifl.analysis.collect import Run as Run
     from ifl.analysis.collect import group_runs as group_runs
-    from ifl.analysis.collect import load as load
+    from ifl.analysis.collect import load_runs as load_runs
     from ifl.client.client import Client as Client
     from ifl.client.privacy import Privacy as Privacy
     from ifl.client.settings import Optimizers as Optimizers
@@ -92,7 +92,7 @@ _WHERE = {
     "ifl.data.partition": ["Classes", "Dirichlet", "Iid"],
     "ifl.data.sources": ["digits", "from_torchvision"],
     "ifl.runs.folder": ["RunFolder", "read_about"],
-    "ifl.analysis.collect": ["Group", "Run", "group_runs", "load"],
+    "ifl.analysis.collect": ["Group", "Run", "group_runs", "load_runs"],
     "ifl.errors": ["IFLError"],
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}

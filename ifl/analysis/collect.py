@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import t
 
-from ifl.analysis.naming import names_of
+from ifl.analysis.naming import names_of, words_of
 from ifl.errors import IFLError
 from ifl.runs.folder import BYTES_PER_MB, SCHEMA_VERSION, TABLES, read_about
 from ifl.runs.identity import fingerprint, relevant
@@ -102,7 +102,7 @@ def half_width(values: "pd.Series[float]") -> float:
     return float(t.ppf(0.975, values.count() - 1) * values.sem())
 
 
-def load(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
+def load_runs(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
     """Return the finished runs in a folder, at any depth, and a note on every other one.
 
     Of several runs of one group and seed, the newest counts.
@@ -125,9 +125,12 @@ def load(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
             notes.append(f"{path} left out: {error}")
             continue
         key = run.group, run.seed, run.study if by_study else ""
-        twins = {newest.get(key, run), run}
-        *older, newest[key] = sorted(twins, key=lambda twin: twin.ended)
-        notes += [f"{old.path} left out: the same was run again later" for old in older]
+        other = newest.get(key)
+        if other is None or run.ended > other.ended:
+            newest[key] = run
+        if other is not None:
+            older = other if newest[key] is run else run
+            notes.append(f"{older.path} left out: the same was run again later")
     if not newest:
         why = f"{notes[0]}; {len(notes)} in all" if notes else "no run.json"
         raise IFLError(f"no finished run in {root} ({why}); make one with scripts/run.py")
@@ -180,8 +183,8 @@ def group_runs(runs: Sequence[Run], name_of: Callable[[Run], str] | None = None)
     names = [name_of(run) for run in firsts] if name_of else names_of(firsts)
     for shared in {name for name in names if names.count(name) > 1}:
         at = [n for n, name in enumerate(names) if name == shared]
-        for n, name in zip(at, names_of([firsts[n] for n in at]), strict=True):
-            names[n] = ", ".join([shared, *name.split(", ")[1:]])
+        for n, words in zip(at, words_of([firsts[n] for n in at]), strict=True):
+            names[n] = ", ".join([shared, *words[1:]])  # the first is the method
     gathered = sorted(map(Group, names, groups.values()), key=lambda group: _rank(group.name))
     return sorted(gathered, key=lambda group: group.method.place) if name_of else gathered
 

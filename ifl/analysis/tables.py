@@ -37,13 +37,21 @@ class Value:
     def __str__(self) -> str:
         if isnan(self.mean):
             return self.note or "-"
-        text = f"{round(self.mean, self.digits) + 0:.{self.digits}f}"  # + 0: no "-0.0"
+        text = fixed(self.mean, self.digits)
         if not isnan(self.half):
             text += f" ± {self.half:.{self.digits}f}"
         return f"{text} {self.note}".rstrip()
 
 
 Cell = str | int | Value
+
+
+def fixed(number: float, digits: int) -> str:
+    """Return a number with so many digits after the point; what is rounded to 0 has no sign."""
+    rounded = round(number, digits)
+    if rounded == 0:
+        rounded = 0.0  # and not -0.0
+    return f"{rounded:.{digits}f}"
 
 
 def over_seeds(

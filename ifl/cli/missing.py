@@ -60,11 +60,7 @@ def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
             raise IFLError(f"{path}: its grid cannot be read ({error})") from error
         for overrides in spans:
             pairs = (override.lstrip("+~").split("=", 1) for override in overrides)
-            job = {
-                k: v
-                for k, v in pairs
-                if not f"{k}.".startswith(tuple(f"{a}." for a in NOT_SETTINGS))
-            }
+            job = {key: value for key, value in pairs if not f"{key}.".startswith(ASIDE)}
             jobs.setdefault(repr(sorted(job.items())), job)
     return list(jobs.values())
 

@@ -102,9 +102,9 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
     Raises:
         IFLError: there is no finished run in it.
     """
-    runs, notes = collect.load(folder, by_study=True)
+    runs, notes = collect.load_runs(folder, by_study=True)
     if not report and not {run.study for run in runs} & {*STUDIES}:
-        runs, notes = collect.load(folder)
+        runs, notes = collect.load_runs(folder)
         files = write(runs, out or folder / "plots")
         return "\n".join([*map(str, files), "", files[-1].read_text(encoding="utf-8")]), notes
     target = out or folder / ("report" if report else "plots")

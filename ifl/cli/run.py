@@ -153,7 +153,7 @@ def main() -> int:
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        anew = " without fresh=true" * ("fresh=true" in sys.argv)
+        anew = " without fresh=true" if "fresh=true" in sys.argv else ""
         print(f"\nInterrupted. Run the same command{anew} again to resume.", file=sys.stderr)
         return 130
     finally:

@@ -85,9 +85,7 @@ class Client:
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
         self.optimizers = (self.base_optimizer, self.modular_optimizer)
         blocks = ((model.base, self.base_optimizer), (model.modular, self.modular_optimizer))
-        self.both = [
-            optimizer for block, optimizer in blocks if any(True for _ in block.parameters())
-        ]
+        self.both = [optimizer for block, optimizer in blocks if list(block.parameters())]
         self._shuffle = rng(training.seed, "client", number, "batches")
         self._views = rng(training.seed, "client", number, "augment")
         self.memory = Memory()

@@ -8,7 +8,7 @@ from torch import Generator
 from ifl.comm.codecs import Codec
 from ifl.comm.message import Message, decode, encode, sizes
 from ifl.comm.schema import Form, most_bytes
-from ifl.comm.wire import HEADER_LIMIT
+from ifl.comm.wire import HEADER_LIMIT, parse
 from ifl.comm.zstd import compress, decompress, shared_out
 from ifl.errors import MessageError
 from ifl.seeding import rng
@@ -91,7 +91,7 @@ class Channel:
             counts = {"header": len(payload)}
             try:
                 limit = HEADER_LIMIT + most_bytes(forms.get(client, {}), self.agreed)
-                received = self._unpacked(payload, limit)
+                received = parse(self._unpacked(payload, limit))
                 counts = shared_out(sizes(received), len(payload))
                 if client not in forms:
                     raise MessageError("it is one upload too many")
@@ -114,7 +114,7 @@ class Channel:
             receivers[id(message)].append(client)
         for clients in receivers.values():
             payload = self._sent(DOWNLINK, clients, messages[clients[0]])
-            received = self._unpacked(payload, UNPACKED_LIMIT)
+            received = parse(self._unpacked(payload, UNPACKED_LIMIT))
             counts = shared_out(sizes(received), len(payload))
             self.ledger.totals[MULTICAST] += len(payload)
             decoded = self._placed(decode(received, self.codec, None, self.agreed))

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from ifl.comm.bitpack import pack_labels, unpack_labels
 from ifl.comm.codecs import Codec
 from ifl.comm.schema import Form, check_names
-from ifl.comm.wire import entries, read
+from ifl.comm.wire import Parsed
 from ifl.errors import MessageError
 
 LABELS = "y"  # labels (B,) int64
@@ -24,16 +24,15 @@ _PART = ":"  # separates a tensor's name from a codec's part of it
 
 
 class Message:
-    """Named tensors on their way between two parties, as attributes: ``Message(z=z).z``."""
+    """Named tensors on their way between two parties: ``Message(z=z)["z"]``."""
 
     def __init__(self, /, **tensors: Tensor) -> None:
         self.tensors = tensors
 
-    def __getattr__(self, name: str) -> Tensor:
-        try:
-            return self.__dict__["tensors"][name]  # type: ignore[no-any-return]
-        except KeyError:
-            raise AttributeError(f"the message has no {name!r}") from None
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self.tensors:
+            raise KeyError(f"the message has no {name!r}")
+        return self.tensors[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self.tensors
@@ -83,30 +82,28 @@ def encode(
 
 
 def decode(
-    payload: bytes,
+    parsed: Parsed,
     codec: Codec,
     form: Form | None = None,
     agreed: Mapping[str, int] | None = None,
 ) -> Message:
-    """Parse what ``encode`` wrote, or refuse it; labels come back as int64, floats as float32.
+    """Return the message that ``encode`` wrote; labels come back as int64, floats as float32.
 
     Args:
         form: what the message has to hold; None for any message.
         agreed: what the form's symbols stand for; packed labels need its ``classes``.
 
     Raises:
-        MessageError: the bytes are no message, the codec cannot decode a tensor's parts, or
-            they do not fit the form.
+        MessageError: the codec cannot decode a tensor's parts, or they do not fit the form.
     """
-    found = entries(payload)
     grouped: dict[str, list[str]] = {}
-    for key in found:
+    for key in parsed.entries:
         grouped.setdefault(key.partition(_PART)[0], []).append(key)
     if form is not None:
         check_names(form, grouped)
     tensors: dict[str, Tensor] = {}
     for name, keys in grouped.items():
-        parts = {key.partition(_PART)[2]: read(payload, found[key]) for key in keys}
+        parts = {key.partition(_PART)[2]: parsed.tensor(key) for key in keys}
         if name == LABELS:
             value = _labels(name, parts, codec, agreed or {})
         else:
@@ -141,14 +138,10 @@ def _values(name: str, parts: Mapping[str, Tensor], codec: Codec) -> Tensor:
     return value
 
 
-def sizes(payload: bytes) -> dict[str, int]:
-    """Return bytes by kind as they lie in the payload; they add up to its length.
-
-    Raises:
-        MessageError: the bytes are no message.
-    """
-    counts = {"header": len(payload)}
-    for name, entry in entries(payload).items():
+def sizes(parsed: Parsed) -> dict[str, int]:
+    """Return bytes by kind as they lie in the payload; they add up to its length."""
+    counts = {"header": len(parsed.payload)}
+    for name, entry in parsed.entries.items():
         kind, size = name.partition(_PART)[0].partition(".")[0], entry.end - entry.start
         counts[kind] = counts.get(kind, 0) + size
         counts["header"] -= size

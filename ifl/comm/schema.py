@@ -87,6 +87,11 @@ def most_bytes(form: Form, agreed: Mapping[str, int]) -> int:
 def check_names(form: Form, names: Collection[str]) -> None:
     """Raise MessageError unless the names are exactly those of the form."""
     if form.keys() != set(names):
-        held = ", ".join(sorted(names)[:5]) + ", ..." * (len(names) > 5)
-        wanted = ", ".join(sorted(form)[:5]) + ", ..." * (len(form) > 5)
-        raise MessageError(f"it holds {held or 'nothing'}, expected is {wanted}")
+        held = listed(names) or "nothing"
+        raise MessageError(f"it holds {held}, expected is {listed(form)}")
+
+
+def listed(names: Collection[str]) -> str:
+    """Return the first names in alphabetical order as text."""
+    first = ", ".join(sorted(names)[:5])
+    return f"{first}, ..." if len(names) > 5 else first

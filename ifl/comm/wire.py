@@ -46,8 +46,23 @@ class Entry(NamedTuple):
     end: int
 
 
-def entries(payload: bytes) -> dict[str, Entry]:
-    """Return the tensors of a payload by name, which together are all of it but the header.
+class Parsed(NamedTuple):
+    """A payload whose header was read: it says where each tensor lies, by name."""
+
+    payload: bytes
+    entries: dict[str, Entry]
+
+    def tensor(self, name: str) -> Tensor:
+        """Return a copy of one of the tensors."""
+        entry = self.entries[name]
+        if entry.start == entry.end:
+            return torch.empty(entry.shape, dtype=entry.dtype)
+        own = bytearray(memoryview(self.payload)[entry.start : entry.end])
+        return torch.frombuffer(own, dtype=entry.dtype).reshape(entry.shape)
+
+
+def parse(payload: bytes) -> Parsed:
+    """Read the header of a payload, whose tensors together are all the rest of it.
 
     Raises:
         MessageError: the payload is anything else.
@@ -72,7 +87,7 @@ def entries(payload: bytes) -> dict[str, Entry]:
         raise MessageError(f"its header cannot be read from byte {8 + position} on")
     if end != len(payload):
         raise MessageError(f"its tensors end at byte {end}, but it has {len(payload)} bytes")
-    return found
+    return Parsed(payload, found)
 
 
 def _entry(name: str, match: re.Match[bytes], data: int, start: int) -> Entry:
@@ -87,11 +102,3 @@ def _entry(name: str, match: re.Match[bytes], data: int, start: int) -> Entry:
     if prod(filter(None, shape)) > _SPAN or prod(shape) * dtype.itemsize != size:
         raise MessageError(f"{name} declares the shape {shape} of {dtype} for {size} bytes")
     return entry
-
-
-def read(payload: bytes, entry: Entry) -> Tensor:
-    """Return a copy of one of a payload's tensors."""
-    if entry.start == entry.end:
-        return torch.empty(entry.shape, dtype=entry.dtype)
-    own = bytearray(memoryview(payload)[entry.start : entry.end])
-    return torch.frombuffer(own, dtype=entry.dtype).reshape(entry.shape)

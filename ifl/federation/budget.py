@@ -27,7 +27,8 @@ def check_budget(schedule: Schedule, engine: Engine) -> None:
     if schedule.uplink_mb is None:
         return
     sent, clients = first_uplink(engine), len(engine.clients)
-    field, per = f"stop.uplink_mb={schedule.uplink_mb}", " per client" * schedule.per_client
+    field = f"stop.uplink_mb={schedule.uplink_mb}"
+    per = " per client" if schedule.per_client else ""
     if not sent and schedule.only_bytes:
         raise ConfigError(
             f"{field} is never reached, since {type(engine.method).__name__} sends nothing; set "

@@ -140,5 +140,14 @@ def _keep(
 def _row(
     number: int, up: int, down: int, result: Compositions | None, outcome: Outcome, spent: float
 ) -> Round:
-    tested = {f"accuracy_{x}": getattr(result, x, None) for x in ("mean", "local", "cross", "sd")}
-    return Round(number, up, down, **{**tested, **outcome._asdict()}, seconds=round(spent, 3))
+    return Round(
+        round=number,
+        uplink_bytes=up,
+        downlink_bytes=down,
+        accuracy_mean=result.mean if result else None,
+        accuracy_local=result.local if result else None,
+        accuracy_cross=result.cross if result else None,
+        accuracy_sd=result.sd if result else None,
+        seconds=round(spent, 3),
+        **outcome._asdict(),
+    )

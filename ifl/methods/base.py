@@ -183,14 +183,14 @@ def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> N
     layouts = [(repr(b), [(n, tuple(t.shape)) for n, t in b.state_dict().items()]) for b in blocks]
     others = [c.name for c, its in zip(clients, layouts, strict=True) if its != layouts[0]]
     if others:
-        needs = "averages parameters and needs one architecture"
+        needs, fitting = "averages parameters and needs one architecture", ""
         if part == "modular":
             needs = "shares the modular block and needs one architecture of it"
+            fitting = "clients=paper_one_head, "
+        differ = "differs" if len(others) == 1 else "differ"
         raise ConfigError(
-            f"{method} {needs}, but {', '.join(others)} "
-            f"differ{'s' * (len(others) == 1)} from {clients[0].name}; use "
-            + "clients=paper_one_head, " * (part == "modular")
-            + "clients=cnn_homogeneous or clients=mlp_homogeneous"
+            f"{method} {needs}, but {', '.join(others)} {differ} from {clients[0].name}; use "
+            f"{fitting}clients=cnn_homogeneous or clients=mlp_homogeneous"
         )
     for block in blocks[1:]:
         block.load_state_dict(blocks[0].state_dict())

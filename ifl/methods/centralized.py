@@ -108,7 +108,7 @@ class CentralizedServer(StatelessServer):
 
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Keep the data, in client order behind those that are here; answer nobody."""
-        self._gather({k: Shard(uploads[k].x, uploads[k].y) for k in sorted(uploads)})
+        self._gather({k: Shard(uploads[k]["x"], uploads[k]["y"]) for k in sorted(uploads)})
         return {}
 
     def _gather(self, shards: Mapping[int, Shard]) -> None:

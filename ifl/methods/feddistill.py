@@ -83,7 +83,7 @@ class FedDistill:
             losses.append(me.watch.descend(loss, *me.both))
         reply = yield Message(logits=own.means(), y=own.classes)
         assert reply is not None
-        memory.teachers = reply.logits
+        memory.teachers = reply["logits"]
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -111,8 +111,8 @@ class FedDistillServer(StatelessServer):
     def _teachers(self, client: int, uploads: Mapping[int, Message]) -> Tensor:
         # Paper: divides by the M - 1 others, who have every label; here: by those of them whose
         # steps met the label, because others sent zeros.
-        teachers = ClassMeans(uploads[client].y)
+        teachers = ClassMeans(uploads[client]["y"])
         for k, upload in uploads.items():
-            met = upload.logits.sum(dim=1) > 0.5  # a mean of predictions sums to 1
-            teachers.add(upload.logits, upload.y, met & (k != client))
+            met = upload["logits"].sum(dim=1) > 0.5  # a mean of predictions sums to 1
+            teachers.add(upload["logits"], upload["y"], met & (k != client))
         return teachers.means()

@@ -105,7 +105,7 @@ class FedGHServer(ModularBlocks):
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Step on each mean, one at a time; return the block to the senders."""
         for k, upload in sorted(uploads.items()):
-            for z, y in zip(upload.z.split(1), upload.y.split(1), strict=True):
+            for z, y in zip(upload["z"].split(1), upload["y"].split(1), strict=True):
                 self.learn({k: Message(z=z, y=y)})
         return self.newest.hand_out(uploads)
 

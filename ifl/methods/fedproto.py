@@ -85,7 +85,7 @@ class FedProto:
         own = fusion_means(me)
         reply = yield Message(z=own.means(), y=own.classes, samples=own.weights.int())
         assert reply is not None
-        memory.prototypes = reply.z
+        memory.prototypes = reply["z"]
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -114,13 +114,13 @@ class FedProtoServer(StatelessServer):
 
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the average prototypes of each sender's classes, in its order."""
-        y = torch.cat([m.y for m in uploads.values()])
+        sent = uploads.values()
+        y = torch.cat([m["y"] for m in sent])
         common = ClassMeans(y.unique())
         # Paper: divides by the number of clients once more (equation 6); here: a mean, because
         # else a prototype shrinks with every client (its appendix B has a mean, too).
-        samples = torch.cat([m.samples for m in uploads.values()])
-        common.add(torch.cat([m.z for m in uploads.values()]), y, samples)
+        samples = torch.cat([m["samples"] for m in sent])
+        common.add(torch.cat([m["z"] for m in sent]), y, samples)
+        rows = {k: torch.searchsorted(common.classes, m["y"]) for k, m in uploads.items()}
         means = common.means()
-        return {
-            k: Message(z=means[torch.searchsorted(common.classes, m.y)]) for k, m in uploads.items()
-        }
+        return {k: Message(z=means[rows[k]]) for k in uploads}

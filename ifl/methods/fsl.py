@@ -81,7 +81,7 @@ class FSL:
             z = me.model.base(x)
             reply = yield Message(z=z, y=y)
             assert reply is not None
-            descend(z, me.base_optimizer, gradient=reply.grad)
+            descend(z, me.base_optimizer, gradient=reply["grad"])
         if self.sync_base:
             yield from averaged(me.model.base, len(me.shard))
         return None

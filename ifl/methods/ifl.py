@@ -110,8 +110,8 @@ class IFL:
 
         assert pool is not None
         self.replay.keep(me, pool)
-        rows = len(pool.y) if self.stage2 == "pooled" else len(y)
-        newest, more = batched(pool.z, pool.y, rows), self.replay.batches(me, round_number)
+        rows = len(pool["y"]) if self.stage2 == "pooled" else len(y)
+        newest, more = batched(pool["z"], pool["y"], rows), self.replay.batches(me, round_number)
         for pool_z, pool_y in chain(newest, more):
             loss = me.disclosure.loss(me.model.modular(pool_z), pool_y)
             me.watch.descend(loss, me.modular_optimizer)
@@ -137,7 +137,7 @@ class IFLServer(StatelessServer):
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the pool of the uploads, or some rows of it, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
-        z, y = torch.cat([m.z for m in ordered]), torch.cat([m.y for m in ordered])
+        z, y = torch.cat([m["z"] for m in ordered]), torch.cat([m["y"] for m in ordered])
         if self.relay != "all":
             some = PICKS[self.relay](y, self.relay_rows, draws)
             z, y = z[some], y[some]

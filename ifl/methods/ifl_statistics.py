@@ -116,7 +116,7 @@ class IFLStatistics:
 
         assert pool is not None
         if self.align.weight:
-            memory.gaussians = {"z": pool.z, "y": pool.y, "samples": pool.samples}
+            memory.gaussians = {"z": pool["z"], "y": pool["y"], "samples": pool["samples"]}
         rows = self.rows or memory.clients * me.training.batch_size
         draws = rng(me.training.seed, "client", me.number, "statistics", round_number)
         for _ in range(self.steps):

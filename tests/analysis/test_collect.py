@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from written_runs import T2, command, write_run
 
 from ifl.analysis.charts import UPLINK_AXES, draw_matrices
-from ifl.analysis.collect import Group, group_runs, load
+from ifl.analysis.collect import Group, group_runs, load_runs
 from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
 from ifl.cli import plot
 
 
 def grouped(root: Path) -> list[Group]:
-    return group_runs(load(root)[0])
+    return group_runs(load_runs(root)[0])
 
 
 def names(root: Path) -> list[str]:
@@ -75,7 +75,7 @@ def test_unfinished_runs_are_named_and_left_out(tmp_path: Path) -> None:
     write_run(tmp_path / "done", "seed=0")
     write_run(tmp_path / "cut", "seed=1", finished=False)
     write_run(tmp_path / "lost", "seed=2", finished=False, stop_reason="diverged: loss is nan")
-    runs, notes = load(tmp_path)
+    runs, notes = load_runs(tmp_path)
     assert [run.path for run in runs] == [tmp_path / "done"]
     assert notes == [
         f"{tmp_path / 'cut'} left out: not finished (running or interrupted)",
@@ -89,7 +89,7 @@ def test_a_damaged_run_json_is_named(tmp_path: Path, content: str) -> None:
     bad = tmp_path / "bad" / "run.json"
     bad.parent.mkdir()
     bad.write_bytes(content.encode(errors="surrogateescape"))
-    runs, (note,) = load(tmp_path)
+    runs, (note,) = load_runs(tmp_path)
     assert len(runs) == 1
     assert note.startswith(f"{bad.parent} left out: its run.json is damaged")
 
@@ -102,7 +102,7 @@ def test_a_damaged_table_is_named(tmp_path: Path, name: str, content: str | None
     bad.unlink()
     if content is not None:
         bad.write_text(content)
-    runs, (note,) = load(tmp_path)
+    runs, (note,) = load_runs(tmp_path)
     assert len(runs) == 1
     assert note.startswith(f"{bad.parent} left out: a file is missing or damaged (")
     assert "\n" not in note
@@ -114,7 +114,7 @@ def test_of_several_attempts_the_newest_counts_once(tmp_path: Path, newest: str)
         mine = name == newest
         when = f"2026-01-0{2 if mine else 1}T00:00:00+00:00"
         write_run(tmp_path / name, accuracy={10: 0.9 if mine else 0.1}, ended=when)
-    runs, notes = load(tmp_path)
+    runs, notes = load_runs(tmp_path)
     assert [run.path.name for run in runs] == [newest]
     assert len(notes) == 2
     assert all(note.endswith("left out: the same was run again later") for note in notes)
@@ -318,13 +318,13 @@ def test_everything_is_written_and_printed(
 def test_data_sets_are_never_drawn_together_and_keep_their_names(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "data=kmnist10k")
     write_run(tmp_path / "2", "data=kmnist")
-    plot.write(load(tmp_path)[0], tmp_path)
+    plot.write(load_runs(tmp_path)[0], tmp_path)
     table = pd.read_csv(tmp_path / "results.csv")
     assert table[["label", "data"]].to_numpy().tolist() == [
         ["ifl", "KMNIST"],
         ["ifl", "KMNIST-10k"],
     ]
-    groups = group_runs([run for run in load(tmp_path)[0] if run.data == "KMNIST-10k"])
+    groups = group_runs([run for run in load_runs(tmp_path)[0] if run.data == "KMNIST-10k"])
     figures = draw_curves(groups, ROUNDS), draw_curves(groups, UPLINK_AXES), draw_matrices(groups)
     titles = [figure.get_suptitle() for figure in figures if figure]
     assert len(titles) == 3
@@ -333,7 +333,7 @@ def test_data_sets_are_never_drawn_together_and_keep_their_names(tmp_path: Path)
 
 def test_csv_has_fractions_and_empty_cells(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
-    plot.write(load(tmp_path)[0], tmp_path)
+    plot.write(load_runs(tmp_path)[0], tmp_path)
     head, row = (tmp_path / "results.csv").read_text().splitlines()
     cells = dict(zip(head.split(","), row.split(","), strict=True))
     assert list(cells)[:4] == ["label", "data", "seeds", "accuracy_mean"]

@@ -6,7 +6,7 @@ import pytest
 from written_runs import write_run
 
 from ifl.analysis import metrics
-from ifl.analysis.collect import Run, load
+from ifl.analysis.collect import Run, load_runs
 
 MATRIX = {("0", "0"): 0.9, ("0", "1"): 0.7, ("1", "0"): 0.4, ("1", "1"): 0.8}
 
@@ -14,7 +14,7 @@ MATRIX = {("0", "0"): 0.9, ("0", "1"): 0.7, ("1", "0"): 0.4, ("1", "1"): 0.8}
 def run(tmp_path: Path, *overrides: str) -> Run:
     """A MB a round over four clients; evaluated in rounds 2, 4 and 6."""
     write_run(tmp_path / "run", *overrides, accuracy={2: 0.5, 4: 0.8, 6: 0.7}, matrix=MATRIX)
-    return load(tmp_path)[0][0]
+    return load_runs(tmp_path)[0][0]
 
 
 @pytest.mark.parametrize(

@@ -79,8 +79,8 @@ def test_labels_are_drawn_once_for_the_whole_run(
         expected = RandomisedResponse(1, CLASSES)(me.shard.y, stream)
         assert 30 < (expected != me.shard.y).sum() < 90
         for uploads in sent:
-            assert torch.equal(uploads[me.number].y, expected)
-    assert not torch.equal(sent[0][0].y, sent[0][1].y)
+            assert torch.equal(uploads[me.number]["y"], expected)
+    assert not torch.equal(sent[0][0]["y"], sent[0][1]["y"])
 
 
 def test_a_label_goes_with_its_image_wherever_the_batch_comes_from(
@@ -96,9 +96,9 @@ def test_a_label_goes_with_its_image_wherever_the_batch_comes_from(
             me = clients(federation)[0]
             with torch.no_grad():
                 z = me.model.base(me.shard.inputs())  # its base block is not trained after z
-            places = (sent[-1][0].z[:, None] - z).abs().sum(dim=2).argmin(dim=1)
-            assert torch.equal(sent[-1][0].y, me.told[places])
-            seen.append(me.shard.y[places] != sent[-1][0].y)
+            places = (sent[-1][0]["z"][:, None] - z).abs().sum(dim=2).argmin(dim=1)
+            assert torch.equal(sent[-1][0]["y"], me.told[places])
+            seen.append(me.shard.y[places] != sent[-1][0]["y"])
         assert torch.cat(seen).any()
 
 
@@ -121,8 +121,8 @@ def test_z_is_clipped_and_noisy_by_a_stream_of_each_round(
             with torch.no_grad():
                 z = me.model.base(me.shard.inputs())
             stream = rng(0, "client", me.number, "privacy", number)
-            assert torch.allclose(sent[-1][me.number].z, ClippedNoise(1, 0.5)(z, stream))
-            assert torch.equal(sent[-1][me.number].y, me.shard.y)
+            assert torch.allclose(sent[-1][me.number]["z"], ClippedNoise(1, 0.5)(z, stream))
+            assert torch.equal(sent[-1][me.number]["y"], me.shard.y)
 
 
 def test_stage_1_learns_from_true_labels_and_z_and_its_batches_stay(tiny: Build) -> None:

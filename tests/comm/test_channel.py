@@ -1,17 +1,20 @@
 """Whose random numbers a message draws, and what is counted of a compressed one."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from conftest import composed, equal, parameters
 
 from ifl.cli.build import assemble
+from ifl.comm import wire
 from ifl.comm.channel import MULTICAST, Channel
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode, sizes
 from ifl.comm.quantise import Int4, Int8
 from ifl.comm.schema import FUSION_BATCH
+from ifl.comm.wire import parse
 from ifl.comm.zstd import compress
 
 AGREED = {"B": 16, "d": 6}
@@ -29,12 +32,12 @@ def channel(seed: int = 0, number: int = 1) -> Channel:
 def up(over: Channel, *clients: int) -> list[torch.Tensor]:
     arrived, refused = over.up({k: Message(**SAME) for k in clients}, FORMS)
     assert not refused
-    return [arrived[k].z for k in clients]
+    return [arrived[k]["z"] for k in clients]
 
 
 def down(over: Channel, *clients: int) -> list[torch.Tensor]:
     arrived = over.down({k: Message(**SAME) for k in clients})
-    return [arrived[k].z for k in clients]
+    return [arrived[k]["z"] for k in clients]
 
 
 def test_every_message_draws_from_a_stream_of_its_own() -> None:
@@ -44,7 +47,7 @@ def test_every_message_draws_from_a_stream_of_its_own() -> None:
     drawn += [*up(used, 0), *up(channel(seed=1), 0)]
     assert len({tuple(z.flatten().tolist()) for z in drawn}) == len(drawn)
     both = used.down({0: Message(z=Z, w=Z)})[0]
-    assert not torch.equal(both.z, both.w)
+    assert not torch.equal(both["z"], both["w"])
 
 
 @pytest.mark.parametrize("carry", [up, down])
@@ -89,15 +92,31 @@ def test_the_ledger_counts_compressed_bytes_and_shares_them_out() -> None:
     length = len(compress(plain, 3))
     assert length < len(plain)
     arrived, _ = used.up({0: message}, FORMS)
-    assert torch.equal(arrived[0].y, SAME["y"])
+    assert torch.equal(arrived[0]["y"], SAME["y"])
     used.down({0: message, 1: message})
     rows = used.ledger.close_round()
     assert used.ledger.totals == {"up": length, "down": 2 * length, MULTICAST: length}
     for direction, client in (("up", 0), ("down", 0), ("down", 1)):
         counts = {kind: n for d, k, kind, n in rows if (d, k) == (direction, client)}
-        assert counts.keys() == sizes(plain).keys() == {"z", "y", "header"}
-        for kind, count in sizes(plain).items():
+        assert counts.keys() == sizes(parse(plain)).keys() == {"z", "y", "header"}
+        for kind, count in sizes(parse(plain)).items():
             assert counts[kind] == pytest.approx(count * length / len(plain), abs=1)
+
+
+def test_the_header_of_a_message_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    real = wire._entry
+
+    def noted(name: str, *rest: Any) -> wire.Entry:
+        read.append(name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(wire, "_entry", noted)
+    used, pool = Channel(Float32(), 10, agreed=AGREED), Message(**SAME)
+    used.up({0: pool, 4: pool}, FORMS)  # one that fits, and one too many
+    assert sorted(read) == ["y", "y", "z", "z"]
+    used.down({0: pool, 1: pool})
+    assert sorted(read[4:]) == ["y", "z"]
 
 
 def test_compressed_uploads_that_are_none_are_refused_and_counted_as_header(

@@ -14,17 +14,20 @@ from hypothesis import strategies as st
 from safetensors.torch import save
 
 from ifl.comm.channel import Channel
-from ifl.comm.codecs import Float32
+from ifl.comm.codecs import Codec, Float32
 from ifl.comm.message import Message, decode, encode, sizes
 from ifl.comm.schema import FUSION_BATCH, Expected, Form, floats, labels
-from ifl.comm.wire import HEADER_LIMIT
+from ifl.comm.wire import HEADER_LIMIT, parse
 from ifl.errors import MessageError, NotFiniteError
 
 AGREED = {"B": 3, "d": 2, "classes": 10}
 GOOD = Message(z=torch.arange(6.0).view(3, 2), y=torch.tensor([9, 0, 4]))
 BYTES = encode(GOOD, Float32(), 10)
 PARAMS: Form = {"samples": Expected((), torch.int64, 1, 8), "params.0": floats(2, 2)}
-receive = partial(decode, codec=Float32(), form=FUSION_BATCH, agreed=AGREED)
+
+
+def receive(payload: bytes, codec: Codec = Float32(), form: Form = FUSION_BATCH) -> Message:  # noqa: B008
+    return decode(parse(payload), codec, form, AGREED)
 
 
 def raw(header: object, data: bytes = b"", length: int | None = None) -> bytes:
@@ -44,8 +47,8 @@ def with_(**other: torch.Tensor) -> bytes:
 
 def test_what_fits_arrives_as_it_was_sent() -> None:
     arrived = receive(BYTES)
-    assert torch.equal(arrived.z, GOOD.z)
-    assert torch.equal(arrived.y, GOOD.y)
+    assert torch.equal(arrived["z"], GOOD["z"])
+    assert torch.equal(arrived["y"], GOOD["y"])
 
 
 Z, Y = entry("F32", [1], 0, 4), entry("U8", [2], 4, 6)
@@ -96,9 +99,8 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_bytes_that_are_no_message_raise_one_error_with_the_reason(name: str) -> None:
     payload, reason = BROKEN[name]
-    for read in (receive, sizes, partial(decode, codec=Float32())):
-        with pytest.raises(MessageError, match=reason):
-            read(payload)
+    with pytest.raises(MessageError, match=reason):
+        parse(payload)
 
 
 NAN, INF = float("nan"), float("inf")
@@ -106,22 +108,22 @@ UNFIT: Mapping[str, tuple[bytes, str]] = {
     "an empty message": (save({}), "it holds nothing, expected is y, z"),
     "an unknown kind": (with_(secret=torch.ones(1)), "it holds secret, y, z, expected is y, z"),
     "many unknown kinds": (with_(**{f"a{i}": torch.ones(1) for i in range(9)}), r"a3, a4, \.\.\.,"),
-    "a kind that is missing": (encode(Message(z=GOOD.z), Float32(), 10), "it holds z, expected"),
-    "another message": (encode(Message(samples=GOOD.y), Float32(), 10), "it holds samples"),
+    "a kind that is missing": (encode(Message(z=GOOD["z"]), Float32(), 10), "it holds z, expected"),
+    "another message": (encode(Message(samples=GOOD["y"]), Float32(), 10), "it holds samples"),
     "a name of Python's": (with_(self=torch.ones(1)), "it holds self, y, z"),
     "another d": (with_(z=torch.ones(3, 4)), r"z has the shape \(3, 4\), expected \(3, 2\)"),
     "more rows": (with_(z=torch.ones(4, 2)), r"z has the shape \(4, 2\), expected \(3, 2\)"),
     "no rows": (with_(z=torch.ones(0, 2)), r"z has the shape \(0, 2\), expected \(3, 2\)"),
     "no matrix": (with_(z=torch.ones(6)), r"z has the shape \(6,\), expected \(3, 2\)"),
-    "fewer labels": (with_(y=GOOD.y[:2]), r"y has the shape \(2,\), expected \(3,\)"),
+    "fewer labels": (with_(y=GOOD["y"][:2]), r"y has the shape \(2,\), expected \(3,\)"),
     "a label too large": (with_(y=torch.tensor([0, 10, 3])), "y holds 0 to 10, allowed are 0 to 9"),
     "a label below 0": (with_(y=torch.tensor([0, -1, 3])), "y holds 0 to 255, allowed are 0 to 9"),
     "labels as floats": (save({**GOOD.tensors, "y": torch.ones(3)}), "y is not of unsigned"),
     "labels as int64": (save(GOOD.tensors), "y is not of unsigned"),
-    "parts of labels": (save({"z": GOOD.z, "y:a": torch.ones(3)}), "y is not of unsigned"),
+    "parts of labels": (save({"z": GOOD["z"], "y:a": torch.ones(3)}), "y is not of unsigned"),
     "z as integers": (with_(z=torch.ones(3, 2, dtype=torch.int64)), "z is of torch.int64"),
-    "z as float64": (save({"z": GOOD.z.double(), "y": GOOD.y.byte()}), "z is of torch.float64"),
-    "z without its part": (save({"z:a": GOOD.z, "y": GOOD.y.byte()}), "z cannot be decoded: Key"),
+    "z as float64": (save({"z": GOOD["z"].double(), "y": GOOD["y"].byte()}), "is of torch.float64"),
+    "z without its part": (save({"z:a": GOOD["z"], "y": GOOD["y"].byte()}), r"z cannot .*: Key"),
     "a NaN": (with_(z=torch.tensor([[0, NAN], [0, 0], [0, 0]])), "z is not finite"),
     "infinities": (with_(z=torch.tensor([[INF, -INF], [0, 0], [0, 0]])), "z is not finite"),
 }  # fmt: skip
@@ -130,7 +132,7 @@ UNFIT: Mapping[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", UNFIT)
 def test_messages_that_do_not_fit_raise_the_same_error_with_the_reason(name: str) -> None:
     payload, reason = UNFIT[name]
-    assert sum(sizes(payload).values()) == len(payload)
+    assert sum(sizes(parse(payload)).values()) == len(payload)
     with pytest.raises(MessageError, match=reason):
         receive(payload)
 
@@ -140,8 +142,8 @@ def test_integers_have_a_range_too_and_large_finite_floats_are_finite() -> None:
         sent = {"samples": torch.tensor(samples), "params.0": torch.full((2, 2), float(value))}
         return encode(Message(**sent), Float32(), 10)
 
-    read = partial(decode, codec=Float32(), form=PARAMS, agreed=AGREED)
-    assert int(read(packed(7)).samples) == 7
+    read = partial(receive, form=PARAMS)
+    assert int(read(packed(7))["samples"]) == 7
     for wrong in (0, -(2**63), 8, 2**63 - 1):
         with pytest.raises(MessageError, match="samples holds"):
             read(packed(wrong))
@@ -161,10 +163,10 @@ class Picky(Float32):
 def test_whatever_a_codec_raises_on_parts_it_never_wrote_is_the_same_error(
     scale: torch.Tensor,
 ) -> None:
-    payload = save({"z": GOOD.z, "z:scale": scale, "y": GOOD.y.byte()})
+    payload = save({"z": GOOD["z"], "z:scale": scale, "y": GOOD["y"].byte()})
     with pytest.raises(MessageError, match="z cannot be decoded: "):
-        decode(payload, Picky(), FUSION_BATCH, AGREED)
-    assert sizes(payload)["z"] == 24 + scale.nbytes
+        receive(payload, Picky())
+    assert sizes(parse(payload))["z"] == 24 + scale.nbytes
 
 
 @settings(deadline=None, max_examples=300)
@@ -182,13 +184,13 @@ def test_any_change_of_a_message_is_refused_or_still_fits(codec: str, data: st.D
         arrived = receive(held, codec=CODECS[codec])
     except MessageError:
         arrived = GOOD
-    assert arrived.z.shape == (3, 2)
-    assert arrived.z.dtype == torch.float32
-    assert arrived.z.isfinite().all()
-    assert arrived.y.tolist() == [y for y in arrived.y.tolist() if 0 <= y < 10]
-    assert len(arrived.y) == 3
+    assert arrived["z"].shape == (3, 2)
+    assert arrived["z"].dtype == torch.float32
+    assert arrived["z"].isfinite().all()
+    assert arrived["y"].tolist() == [y for y in arrived["y"].tolist() if 0 <= y < 10]
+    assert len(arrived["y"]) == 3
     with suppress(MessageError):
-        assert sum(sizes(held).values()) == len(held)
+        assert sum(sizes(parse(held)).values()) == len(held)
 
 
 @settings(deadline=None)
@@ -206,16 +208,16 @@ def test_every_message_that_fits_its_form_arrives(rows: int, dim: int, classes: 
     y = torch.randint(0, classes, (rows,), generator=generator)
     form = {"z": floats(rows, "d"), "y": labels(rows)}
     payload = encode(Message(z=z, y=y), Float32(), classes)
-    arrived = decode(payload, Float32(), form, {"d": dim, "classes": classes})
-    assert torch.equal(arrived.z, z)
-    assert torch.equal(arrived.y, y)
+    arrived = decode(parse(payload), Float32(), form, {"d": dim, "classes": classes})
+    assert torch.equal(arrived["z"], z)
+    assert torch.equal(arrived["y"], y)
 
 
 def peak(payload: bytes, form: Form | None = None) -> int:
     """Most bytes that Python held while a payload was decoded, the tensors' copies included."""
     tracemalloc.start()
     with suppress(MessageError):
-        decode(payload, Float32(), form, AGREED)
+        decode(parse(payload), Float32(), form, AGREED)
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return most
@@ -242,7 +244,7 @@ def test_nothing_is_allocated_for_what_is_only_declared(payload: bytes) -> None:
 
 def test_a_bad_upload_is_named_and_counted_and_the_others_arrive() -> None:
     channel = Channel(Float32(), 10, agreed=AGREED)
-    wide = Message(z=torch.ones(3, 5), y=GOOD.y)
+    wide = Message(z=torch.ones(3, 5), y=GOOD["y"])
     forms = dict.fromkeys((0, 1), FUSION_BATCH)
     arrived, refused = channel.up({0: GOOD, 1: wide, 2: GOOD}, forms)
     assert set(arrived) == {0}

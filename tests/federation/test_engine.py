@@ -65,7 +65,7 @@ def pool_of_round_1(federation: Federation) -> Message:
 def test_a_relay_draws_its_rows_at_the_start_of_that_stream(tiny: Build) -> None:
     methods = IFL(tau=1), IFL(tau=1, relay="sample", relay_rows=5)
     whole, some = (pool_of_round_1(tiny(method, SMALL, WIDE, count=3)) for method in methods)
-    assert len(whole.y) == 3 * 8
-    rows = sample(whole.y, 5, rng(0, "server", "modules", 1, 0))
-    assert torch.equal(some.z, whole.z[rows])
-    assert torch.equal(some.y, whole.y[rows])
+    assert len(whole["y"]) == 3 * 8
+    rows = sample(whole["y"], 5, rng(0, "server", "modules", 1, 0))
+    assert torch.equal(some["z"], whole["z"][rows])
+    assert torch.equal(some["y"], whole["y"][rows])

@@ -102,9 +102,9 @@ def test_a_client_is_taught_by_the_others_alone(tiny: Build) -> None:
         2: Message(logits=torch.stack([d, a]), y=torch.tensor([3, 0])),
     }
     replies = server.reply(uploads, rng(0))
-    assert torch.allclose(replies[0].logits, torch.stack([(c + a) / 2, torch.zeros(2)]))
-    assert torch.allclose(replies[1].logits, torch.stack([a, b]))
-    assert torch.allclose(replies[2].logits, torch.stack([torch.zeros(2), (a + c) / 2]))
+    assert torch.allclose(replies[0]["logits"], torch.stack([(c + a) / 2, torch.zeros(2)]))
+    assert torch.allclose(replies[1]["logits"], torch.stack([a, b]))
+    assert torch.allclose(replies[2]["logits"], torch.stack([torch.zeros(2), (a + c) / 2]))
     assert server.state() == {}
 
 

@@ -113,8 +113,8 @@ def test_the_server_averages_by_samples_of_a_class(tiny: Build) -> None:
         ),
     }
     replies = server.reply(uploads, rng(0))
-    assert torch.allclose(replies[0].z, torch.tensor([[2.0, 1.0], [0.0, 4.0]]))
-    assert torch.allclose(replies[2].z, torch.tensor([[2.0, 2.0], [2.0, 1.0]]))
+    assert torch.allclose(replies[0]["z"], torch.tensor([[2.0, 1.0], [0.0, 4.0]]))
+    assert torch.allclose(replies[2]["z"], torch.tensor([[2.0, 2.0], [2.0, 1.0]]))
     assert server.state() == {}
 
 

@@ -195,8 +195,8 @@ def test_modular_blocks_that_start_equal_stay_equal(tiny: Build) -> None:
 def test_the_pool_is_the_concatenation_in_client_order() -> None:
     uploads = {k: Message(z=torch.full((2, 3), k), y=torch.tensor([k, k])) for k in (2, 0, 1)}
     replies = IFLServer().reply(uploads, rng(0))
-    assert replies[0].y.tolist() == [0, 0, 1, 1, 2, 2]
-    assert replies[0].z[:, 0].tolist() == [0, 0, 1, 1, 2, 2]
+    assert replies[0]["y"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert replies[0]["z"][:, 0].tolist() == [0, 0, 1, 1, 2, 2]
     assert set(replies) == {0, 1, 2}
 
 
@@ -207,7 +207,7 @@ def test_per_client_takes_one_step_on_each_pair_in_client_order(tiny: Build) -> 
     next(talk)
     pool = Message(z=torch.randn(3 * B, DIM), y=torch.arange(3 * B) % CLASSES)
     expected = deepcopy(me.model.modular)
-    for z, y in zip(pool.z.chunk(3), pool.y.chunk(3), strict=True):
+    for z, y in zip(pool["z"].chunk(3), pool["y"].chunk(3), strict=True):
         expected.zero_grad()
         cross_entropy(expected(z), y).backward()
         with torch.no_grad():
@@ -228,8 +228,8 @@ def test_the_upload_is_a_fresh_batch_or_the_last_one(
     me, twin = clients(tiny(method))[0], clients(tiny(method))[0]
     upload = next(method.client_round(me, 1))
     x, y = [twin.batch() for _ in range(drawn)][-1]
-    assert torch.equal(upload.y, y)
-    assert torch.equal(upload.z, me.model.base(x))
+    assert torch.equal(upload["y"], y)
+    assert torch.equal(upload["z"], me.model.base(x))
 
 
 def test_centralized_is_plain_sgd_on_all_shards_in_client_order(tiny: Build) -> None:

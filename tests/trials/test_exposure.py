@@ -6,6 +6,7 @@ from torch import Tensor
 from ifl.client.privacy import ClippedNoise
 from ifl.comm.message import Message, decode, encode
 from ifl.comm.quantise import Int4
+from ifl.comm.wire import parse
 from ifl.trials.attack.campaign import exposures
 from ifl.trials.attack.exposure import Coded, Noisy
 
@@ -20,7 +21,7 @@ def stream(seed: int = 0) -> torch.Generator:
 
 def test_what_is_held_is_what_a_message_delivers() -> None:
     codec = Int4()
-    delivered = decode(encode(Message(z=z_of()), codec, 10), codec).z
+    delivered = decode(parse(encode(Message(z=z_of()), codec, 10)), codec)["z"]
     assert Coded(codec).send(z_of(), stream()).equal(delivered)
     assert Coded(codec).expect(z_of()).allclose(delivered, atol=1e-6)
 

@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -96,7 +97,7 @@ def measured(groups: Sequence[Group]) -> str:
     for group in groups:
         for run in group.runs:
             for values in run.rounds[[*MEASURED]].itertuples(index=False):
-                cells = ("" if value != value else f"{value:.7g}" for value in values)
+                cells = ("" if isnan(value) else f"{value:.7g}" for value in values)
                 writer.writerow([group.name, run.seed, *cells])
     return text.getvalue()
 

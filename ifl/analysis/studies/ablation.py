@@ -1,6 +1,7 @@
 """Study beyond/ablation: the gain of each ingredient, alone and left out."""
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 
 from matplotlib.figure import Figure
 
@@ -48,9 +49,11 @@ def ways(groups: Sequence[Group]) -> dict[str, tuple[Group | None, dict[str, Gro
     """Return the two comparisons: what is compared with, and the groups by ingredient."""
     found = {}
     for way, start, common in (("with", "alone, beside ", NONE), ("without", "left out of ", ALL)):
-        own = {
-            name: group for name in INGREDIENTS if (group := group_named(groups, f"{way} {name}"))
-        }
+        own = {}
+        for name in INGREDIENTS:
+            group = group_named(groups, f"{way} {name}")
+            if group is not None:
+                own[name] = group
         found[start + common] = group_named(groups, common), own
     return found
 
@@ -66,7 +69,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             axes.legend(fontsize="small", loc="lower left")
         for name, group in own.items():
             value = over_seeds(group.each(final("accuracy_mean")))
-            half = 0 if value.half != value.half else value.half
+            half = 0 if isnan(value.half) else value.half
             style = {**look(0, ""), "linestyle": "none", "capsize": 3}
             axes.errorbar(value.mean, places[name], xerr=half, **style)
         axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.5, len(INGREDIENTS) + 0.5))

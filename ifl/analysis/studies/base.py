@@ -106,12 +106,6 @@ def difference(group: Group, other: Group) -> Value:
     return over_seeds([mine[s] - theirs[s] for s in sorted(mine.keys() & theirs.keys())], 1, 100)
 
 
-def percent(values: Sequence[float | None], unit: str = "%") -> str:
-    """Return mean and interval of fractions as text."""
-    value = over_seeds(values, 1, 100, none="no run")
-    return f"{value} {unit}" if value.mean == value.mean else str(value)
-
-
 def of_method(groups: Sequence[Group], method: str) -> list[Group]:
     """Return the groups of a choice of conf/method."""
     return [group for group in groups if group.method.choice == method]

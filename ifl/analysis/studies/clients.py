@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from ifl.analysis.charts import along, draw_points, finish, look, panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
-from ifl.analysis.tables import Cell, Table, Value, over_seeds
+from ifl.analysis.tables import Cell, Table, Value, fixed, over_seeds
 
 CLIENTS = "clients.count"
 TRAFFIC = {
@@ -52,7 +52,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     for n, ((column, way), name) in enumerate(TRAFFIC.items()):
         values = [megabytes(group, column, way) for group in chosen]
         grows = exponent(counts, values)
-        fitted = "" if np.isnan(grows) else f": N^{round(grows, 2) + 0:.2f}"
+        fitted = "" if np.isnan(grows) else f": N^{fixed(grows, 2)}"
         left.plot(counts, values, **look(n, f"{name}{fitted}"))
     left.set(yscale="log", xlabel="clients N", ylabel="MB per round")
     left.yaxis.set(major_formatter="{x:g}")
@@ -88,7 +88,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for (column, way), name in TRAFFIC.items():
         grows = exponent(counts, [megabytes(group, column, way) for group in chosen])
-        here = "too few N" if np.isnan(grows) else f"N^{round(grows, 2) + 0:.2f}"
+        here = "too few N" if np.isnan(grows) else f"N^{fixed(grows, 2)}"
         claims.append(Claim(f"growth of bytes {name}", "open", here))
     for group in chosen[:1] + chosen[1:][-1:]:
         value = over_seeds(group.each(final("accuracy_mean")))

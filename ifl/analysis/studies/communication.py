@@ -43,9 +43,10 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     figure, all_axes = panels(2, 1.6 + 0.6 * len(groups), sharey=True, sharex=True)
     most = float(table.groupby(level=0).sum().to_numpy().max())
     for axes, direction in zip(all_axes, DIRECTIONS, strict=True):
-        left = pd.Series(0.0, index=table.columns)
+        nothing = pd.Series(0.0, index=table.columns)
+        left = nothing
         for n, kind in enumerate(kinds):
-            width = table.loc[direction, kind] if (direction, kind) in table.index else 0 * left
+            width = table.loc[direction, kind] if (direction, kind) in table.index else nothing
             style = {"color": COLOURS[n % len(COLOURS)], "hatch": HATCHES[n % len(HATCHES)]}
             axes.barh(table.columns, width, left=left, label=kind, **style)
             left = left + width

@@ -43,7 +43,7 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
             else:
                 draw_line(axes, group, column, n, label)
         axes.set_xlabel(name)
-        if against is UPLINK_AXES:
+        if column in UPLINK_AXES:
             logarithmic(axes)
         else:
             axes.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:g}")

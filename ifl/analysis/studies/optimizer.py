@@ -33,6 +33,7 @@ from ifl.analysis.studies.base import (  # fmt: skip
 from ifl.analysis.tables import Cell, Table, over_seeds
 
 STATED = "sgd 0.01"  # by the paper
+FIRST = ("sgd", "momentum", "adam")  # of the optimisers, in this order
 
 
 def name_of(run: Run) -> str:
@@ -65,9 +66,8 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracy at 8.5 MB against the learning rate, and curves of two choices."""
     methods = by_method(groups)
     figure, all_axes = panels(len(methods), 3.6, 2.6 if len(methods) > 1 else 5, sharey=True)
-    names = sorted(
-        {str(g.runs[0].choices["optimizer"]) for g in groups}, key=("sgd", "momentum", "adam").index
-    )
+    chosen = {str(g.runs[0].choices["optimizer"]) for g in groups}
+    names = [name for name in FIRST if name in chosen] + sorted(chosen.difference(FIRST))
     every = [float(group.setting("optimizer.base.lr")) for group in groups]
     for axes, (method, own) in zip(all_axes, methods.items(), strict=True):
         for n, name in enumerate(names):

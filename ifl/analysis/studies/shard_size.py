@@ -59,7 +59,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     left.set(ylabel="accuracy on held-out training data (%)", ylim=(0, 100))
     found = leads(groups)
     style = look(3, "here, at 8.5 MB per client") | {"capsize": 3}
-    halves = [0 if value.half != value.half else value.half for value in found.values()]
+    halves = [0 if isnan(value.half) else value.half for value in found.values()]
     right.errorbar([*found], [value.mean for value in found.values()], halves, **style)
     mark = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": "black"}
     paper = f"the paper's, on KMNIST ({PAPER_IMAGES:,} images)"

@@ -35,7 +35,7 @@ def _named(module: nn.Module) -> dict[str, Tensor]:
 def average(uploads: Mapping[int, Message]) -> Message:
     """Return the mean of packed states, each weighted by its samples: sum n_k w_k / sum n_k."""
     packed = [dict(m.group(PARAMS)) for m in uploads.values()]
-    samples = torch.stack([m.samples for m in uploads.values()]).double()
+    samples = torch.stack([m["samples"] for m in uploads.values()]).double()
     weights = (samples / samples.sum()).tolist()
     return Message(
         **{f"{PARAMS}.{name}": weighted([p[name] for p in packed], weights) for name in packed[0]}
@@ -120,9 +120,9 @@ class Averaging(Newest):
 
     def delivered(self, replies: Mapping[int, Message]) -> None:
         """Keep what the receivers of an average now hold; pass over other replies."""
-        for newest in [*replies.values()][:1]:
-            if any(True for _ in newest.group(PARAMS)):
-                unpack(self.module, newest)
+        newest = next(iter(replies.values()), None)
+        if newest is not None and list(newest.group(PARAMS)):
+            unpack(self.module, newest)
 
     def state(self) -> State:
         """Return the average and who holds it."""

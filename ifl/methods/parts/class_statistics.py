@@ -93,8 +93,8 @@ def fusion_gaussians(me: Client) -> Message:
 
 def merged(gaussians: Message) -> Message:
     """Return one Gaussian a class: mean and variance of what all of its Gaussians stand for."""
-    moments = ClassMeans(gaussians.y.unique())
-    _add(moments, gaussians.z.double(), gaussians.sd, gaussians.y, gaussians.samples)
+    moments = ClassMeans(gaussians["y"].unique())
+    _add(moments, gaussians["z"].double(), gaussians["sd"], gaussians["y"], gaussians["samples"])
     return _told(moments, COUNT_TYPES[-1])
 
 
@@ -107,10 +107,10 @@ def drawn(gaussians: Message, rows: int, draws: Generator) -> tuple[Tensor, Tens
     Returns:
         z (rows, d) float32, y (rows,) int64.
     """
-    z, samples = gaussians.z, gaussians.samples.double().cpu()
+    z, samples = gaussians["z"], gaussians["samples"].double().cpu()
     chosen = torch.multinomial(samples, rows, replacement=True, generator=draws).to(z.device)
     noise = torch.randn(rows, z.shape[1], generator=draws).to(z.device)
-    return torch.addcmul(z[chosen], gaussians.sd[chosen], noise), gaussians.y[chosen]
+    return torch.addcmul(z[chosen], gaussians["sd"][chosen], noise), gaussians["y"][chosen]
 
 
 def _add(

@@ -66,7 +66,7 @@ class Replay:
     def keep(self, me: Client, pool: Message) -> None:
         """Keep a new pool, and forget the oldest one beyond R."""
         if self.pools:
-            memory, newest = me.memory.of(Pools), Pool(z=pool.z, y=pool.y)
+            memory, newest = me.memory.of(Pools), Pool(z=pool["z"], y=pool["y"])
             memory.pools = [*memory.pools, newest][-self.pools :]
 
     def batches(self, me: Client, round_number: int) -> Iterator[tuple[Tensor, Tensor]]:

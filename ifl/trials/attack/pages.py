@@ -30,7 +30,7 @@ def tables(rows: pd.DataFrame, data: str) -> list[Table]:
     mean = rows[rows.attacker == "class mean image"]
     shown = []
     for column, digits in (("ssim", 3), ("psnr", 2)):
-        name = f"{column.upper()}{' (dB)' * (column == 'psnr')}"
+        name = "PSNR (dB)" if column == "psnr" else "SSIM"
         body: list[list[Cell]] = [["y alone", *[_cell(mean, column, digits)] * len(ways)]]
         for travels in z.travels.unique():
             part = z[z.travels == travels]

@@ -62,9 +62,10 @@ class Target:
         # Imported where coverage is taken; see ``_fuzz``.
         from ifl.comm.message import decode, sizes
         from ifl.comm.schema import FUSION_BATCH, Expected, floats, labels
+        from ifl.comm.wire import parse
         from ifl.errors import MessageError
 
-        self.decode, self.sizes, self.error = decode, sizes, MessageError
+        self.parse, self.decode, self.sizes, self.error = parse, decode, sizes, MessageError
         self.codecs = dict(codecs)
         forms: list[Form | None] = [
             FUSION_BATCH,
@@ -104,18 +105,13 @@ class Target:
 
     def _read(self, payload: bytes, codec: "Codec", form: "Form | None") -> "Message | None":
         try:
-            arrived = self.decode(payload, codec, form, AGREED)
-        except self.error:
-            arrived = None
-        try:
-            counted = sum(self.sizes(payload).values())
-        except self.error:
-            if arrived is not None:
-                raise DefectError("bytes without a size were let through") from None
-        else:
+            parsed = self.parse(payload)
+            counted = sum(self.sizes(parsed).values())
             if counted != len(payload):
                 raise DefectError(f"{len(payload)} bytes are counted as {counted}")
-        return arrived
+            return self.decode(parsed, codec, form, AGREED)
+        except self.error:
+            return None
 
     def _fits(self, message: "Message", form: "Form") -> None:
         """Check independently of ``ifl.comm.schema`` what it let through."""

@@ -11,7 +11,7 @@ from conftest import ROOT
 from pages import read
 from studies import fill
 
-from ifl.analysis.collect import load
+from ifl.analysis.collect import load_runs
 from ifl.analysis.report.archive import FOLDER, Kept, keep, kept, record
 from ifl.analysis.report.page import claims, inside, page, rendered_from
 from ifl.analysis.report.sections import sections
@@ -22,7 +22,7 @@ from ifl.cli import plot
 def drawn(root: Path, *studies: str) -> list[Kept]:
     for study in studies:
         fill(root, study)
-    return [record(part) for part in sections(load(root, by_study=True)[0], both=True)]
+    return [record(part) for part in sections(load_runs(root, by_study=True)[0], both=True)]
 
 
 def test_what_is_kept_is_what_was_written(tmp_path: Path) -> None:

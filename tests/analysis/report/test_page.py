@@ -9,7 +9,7 @@ from pages import read
 from studies import fill
 from written_runs import command, write_run
 
-from ifl.analysis.collect import load
+from ifl.analysis.collect import load_runs
 from ifl.analysis.report.archive import record
 from ifl.analysis.report.page import HERE, page
 from ifl.analysis.report.sections import sections
@@ -66,7 +66,7 @@ def test_the_report_holds_every_study_and_loads_nothing(
 
 def test_what_comes_from_runs_is_escaped(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "experiment=paper/communication", command="run.py 'a<b>&\"'")
-    (part,) = sections(load(tmp_path, by_study=True)[0])
+    (part,) = sections(load_runs(tmp_path, by_study=True)[0])
     table = Table("name", "50 % <all>", ["method", "at 1 MB (%)"], [["IFL", Value(81.2, 0.5)]])
     shown = replace(record(part), question="<b>?", tables=[table])
     text = page([shown], ["<script>alert(1)</script>"])
@@ -79,7 +79,7 @@ def test_what_comes_from_runs_is_escaped(tmp_path: Path) -> None:
 
 def test_each_cell_of_a_table_knows_its_head(tmp_path: Path) -> None:
     write_run(tmp_path / "run", "experiment=paper/communication")
-    (part,) = sections(load(tmp_path, by_study=True)[0])
+    (part,) = sections(load_runs(tmp_path, by_study=True)[0])
     table = Table("name", "", ["method", "at 1 MB (%)"], [["IFL", Value(81.2, 0.5)]], "a note")
     text = page([replace(record(part), tables=[table])])
     assert '<td data-head="method">IFL</td>' in text

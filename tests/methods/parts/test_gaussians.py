@@ -7,6 +7,7 @@ from hydra.utils import instantiate
 
 from ifl.client.client import Client
 from ifl.comm.message import Message, decode, encode
+from ifl.comm.wire import parse
 from ifl.data.dataset import Shard
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.parts.class_statistics import count_type, drawn, fusion_gaussians, merged
@@ -36,20 +37,20 @@ def three() -> Message:
 
 def test_they_are_mean_and_population_sd_of_each_class_that_is_held(skewed: Client) -> None:
     told = fusion_gaussians(skewed)
-    assert told.y.tolist() == [0, 1, 3]
-    assert told.samples.tolist() == [1, 6, 12]
+    assert told["y"].tolist() == [0, 1, 3]
+    assert told["samples"].tolist() == [1, 6, 12]
     with torch.no_grad():
         z = skewed.model.base(skewed.shard.inputs())
     for row, c in enumerate((0, 1, 3)):
         mine = z[skewed.shard.y == c]
-        assert torch.allclose(told.z[row], mine.mean(dim=0), atol=1e-6)
-        assert torch.allclose(told.sd[row], mine.std(dim=0, unbiased=False), atol=1e-6)
-    assert told.sd[1:].min() > 0.01
+        assert torch.allclose(told["z"][row], mine.mean(dim=0), atol=1e-6)
+        assert torch.allclose(told["sd"][row], mine.std(dim=0, unbiased=False), atol=1e-6)
+    assert told["sd"][1:].min() > 0.01
 
 
 def test_the_one_sample_of_a_class_has_no_spread_and_is_drawn_as_it_is(skewed: Client) -> None:
     told = fusion_gaussians(skewed)
-    assert told.sd[0].tolist() == [0.0] * DIM
+    assert told["sd"][0].tolist() == [0.0] * DIM
     z, y = drawn(told, 400, rng(0, "test"))
     with torch.no_grad():
         (alone,) = skewed.model.base(skewed.shard.inputs()[skewed.shard.y == 0])
@@ -67,7 +68,7 @@ def test_what_is_drawn_has_their_moments_and_frequencies() -> None:
     joined, samples = merged(told), rows * torch.tensor([0.6, 0.4])
     for row, c in enumerate((0, 2)):
         mine, n = z[y == c].double(), samples[row].item()
-        mean, variance = joined.z[row].double(), joined.sd[row].double().square()
+        mean, variance = joined["z"][row].double(), joined["sd"][row].double().square()
         assert ((mine.mean(dim=0) - mean).abs() < 5 * (variance / n).sqrt()).all()
         # A mixture of two Gaussians has a fourth moment of at most 3 (variance + shift^2)^2.
         assert ((mine.var(dim=0) - variance).abs() < 5 * variance * (12 / n) ** 0.5).all()
@@ -77,7 +78,7 @@ def test_without_spread_only_means_are_drawn_as_often_as_they_have_samples() -> 
     told = three()
     told.tensors["sd"] = torch.zeros(3, 2)
     z, y = drawn(told, 10_000, rng(0, "means"))
-    for mean, c, n in zip(told.z, told.y, (60, 30, 10), strict=True):
+    for mean, c, n in zip(told["z"], told["y"], (60, 30, 10), strict=True):
         its = (z == mean).all(dim=1)
         assert (y[its] == c).all()
         share = n / 100
@@ -93,18 +94,19 @@ def test_merged_they_are_those_of_all_samples_together(tiny: Build) -> None:
     x, y = (torch.cat([getattr(me.shard, name) for me in both]) for name in "xy")
     both[0].hold(Shard(x, y))
     whole = fusion_gaussians(both[0])
-    assert joined.y.tolist() == whole.y.tolist() == [*range(CLASSES)]
-    assert joined.samples.tolist() == whole.samples.tolist()
-    assert joined.samples.dtype == torch.int32
-    assert torch.allclose(joined.z, whole.z, atol=1e-6)
-    assert torch.allclose(joined.sd, whole.sd, atol=1e-6)
+    assert joined["y"].tolist() == whole["y"].tolist() == [*range(CLASSES)]
+    assert joined["samples"].tolist() == whole["samples"].tolist()
+    assert joined["samples"].dtype == torch.int32
+    assert torch.allclose(joined["z"], whole["z"], atol=1e-6)
+    assert torch.allclose(joined["sd"], whole["sd"], atol=1e-6)
 
 
 def passed(message: Message, option: str) -> Message:
     """Return a message behind a codec."""
     codec = instantiate(composed(f"codec={option}").codec)
     agreed = {"classes": CLASSES}
-    return decode(encode(message, codec, CLASSES, lambda name: rng(0, name)), codec, None, agreed)
+    sent = encode(message, codec, CLASSES, lambda name: rng(0, name))
+    return decode(parse(sent), codec, None, agreed)
 
 
 @pytest.mark.parametrize("option", options("codec"))
@@ -113,11 +115,11 @@ def test_a_codec_leaves_counts_and_labels_exact_and_no_spread_below_0(
 ) -> None:
     told = fusion_gaussians(skewed)
     arrived = passed(told, option)
-    assert arrived.samples.dtype == told.samples.dtype
-    assert arrived.samples.tolist() == [1, 6, 12]
-    assert arrived.y.tolist() == [0, 1, 3]
-    assert arrived.sd.min() >= 0
-    assert arrived.sd[0].tolist() == [0.0] * DIM  # of one sample
+    assert arrived["samples"].dtype == told["samples"].dtype
+    assert arrived["samples"].tolist() == [1, 6, 12]
+    assert arrived["y"].tolist() == [0, 1, 3]
+    assert arrived["sd"].min() >= 0
+    assert arrived["sd"][0].tolist() == [0.0] * DIM  # of one sample
     assert drawn(arrived, 50, rng(0, "test"))[0].isfinite().all()
 
 
@@ -128,8 +130,8 @@ def test_spreads_are_within_half_a_step_of_their_class(
     option: str, steps: int, skewed: Client
 ) -> None:
     told = fusion_gaussians(skewed)
-    off = (passed(told, option).sd - told.sd).abs()
-    most = told.sd.amax(dim=1, keepdim=True)
+    off = (passed(told, option)["sd"] - told["sd"]).abs()
+    most = told["sd"].amax(dim=1, keepdim=True)
     bound = most * (0.5 / steps if steps else 2**-11) * (1 + 1e-5)
     assert (off <= bound).all()
     assert off.max() > 0 or option == "float32"
@@ -137,8 +139,8 @@ def test_spreads_are_within_half_a_step_of_their_class(
 
 def test_a_spread_below_0_is_the_same_spread() -> None:
     told, mirrored = three(), three()
-    mirrored.tensors["sd"] = -told.sd
-    assert torch.equal(merged(mirrored).sd, merged(told).sd)
+    mirrored.tensors["sd"] = -told["sd"]
+    assert torch.equal(merged(mirrored)["sd"], merged(told)["sd"])
     z, other = (drawn(m, 50, rng(0, "test"))[0] for m in (told, mirrored))
     middle = drawn(Message(**{**told.tensors, "sd": torch.zeros(3, 2)}), 50, rng(0, "test"))[0]
     assert torch.allclose(z + other, 2 * middle, atol=1e-5)

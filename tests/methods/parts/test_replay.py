@@ -73,7 +73,7 @@ def sent_labels(federation: Federation, rounds: int) -> list[list[int]]:
     down = channel.down
 
     def watched(messages: Mapping[int, Message]) -> dict[int, Message]:
-        pools.extend([message.y.tolist() for k, message in messages.items() if k == 0])
+        pools.extend([message["y"].tolist() for k, message in messages.items() if k == 0])
         return down(messages)
 
     channel.down = watched  # type: ignore[method-assign]

@@ -63,11 +63,11 @@ def test_all_clients_are_relayed_the_same_rows_of_the_pool(relay: str) -> None:
     for number in (1, 2, 1):
         replies = server.reply(uploads, rng(0, "server", number))
         assert replies[0] is replies[1] is replies[2]
-        assert replies[0].z.shape == (5, 3)
-        for z, y in zip(replies[0].z, replies[0].y, strict=True):
-            (place,) = (whole.z == z).all(dim=1).nonzero().flatten().tolist()
-            assert whole.y[place] == y
-        sent.append(replies[0].z)
+        assert replies[0]["z"].shape == (5, 3)
+        for z, y in zip(replies[0]["z"], replies[0]["y"], strict=True):
+            (place,) = (whole["z"] == z).all(dim=1).nonzero().flatten().tolist()
+            assert whole["y"][place] == y
+        sent.append(replies[0]["z"])
     assert torch.equal(sent[0], sent[2])  # the stream of a round is all that it depends on
     assert not torch.equal(sent[0], sent[1])
 
