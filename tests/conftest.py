@@ -30,15 +30,6 @@ SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
 
-HEAVY = ["trials", "cli", "analysis", "runs"]  # rooms whose tests start processes, or draw
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the heavy files, so that no worker is left with one when the others are done."""
-    rank = {room: n for n, room in enumerate(HEAVY)}
-    items.sort(key=lambda item: rank.get(item.path.parent.name, len(HEAVY)))
-
-
 def options(group: str) -> list[str]:
     """Return the options of a config group: its files, by their path within it."""
     files = (CONF / group).rglob("*.yaml")

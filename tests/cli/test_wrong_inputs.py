@@ -41,7 +41,7 @@ RUN = {
     "~rounds": "rounds is needed by every run",
     # what Hydra cannot read
     "seed==": "seed== cannot be read as key=value",
-    "seed": "seed cannot be read as key=value",
+    "seed": "seed is neither key=value nor a command; ifl plot FOLDER draws",
     "data.shape=[1,28": "data.shape=[1,28 cannot be read as key=value; put what holds brackets",
     "seed=1,2": "seed=1,2 has several values: with -m they are run in turn",
     "'rounds=${round}'": "${round} refers to a key that is not in the configuration",
