@@ -21,6 +21,7 @@ from conftest import (
     parameters,
     play,
 )
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.cli.build import assemble
@@ -327,6 +328,32 @@ def test_every_method_yaml_keeps_the_contract(option: str) -> None:
     again = small(f"method={option}", "clients=mlp_homogeneous", "fusion.dim=16").engine
     assert again.round(1) == outcome
     assert engine.channel.ledger.close_round() == again.channel.ledger.close_round()
+
+
+VARIANTS = ("fsl method.sync_base=true", "cse_fsl method.sync_clients=true")
+
+
+@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
+def test_no_method_changes_a_message_that_it_received(
+    option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = ("clients=mlp_homogeneous", "fusion.dim=16")
+    engine = small(*f"method={option}".split(), *networks).engine
+    kept: list[tuple[Tensor, Tensor]] = []
+    place = engine.channel._placed
+
+    def placed(message: Message) -> Message:
+        arrived = place(message)
+        kept.extend((t, t.clone()) for t in arrived.tensors.values())
+        return arrived
+
+    monkeypatch.setattr(engine.channel, "_placed", placed)
+    for number in (1, 2, 3):
+        engine.round(number)
+    assert bool(kept) == (option != "local")
+    for tensor, as_it_came in kept:
+        assert not tensor.requires_grad
+        assert torch.equal(tensor, as_it_came)
 
 
 def _modules(held: object) -> list[torch.nn.Module]:

@@ -53,7 +53,7 @@ class ModularBlocks:
     def _step(self, client: int, upload: Message) -> Message:
         owner = client if client in self.modulars else next(iter(self.modulars))
         self.served.add(owner)
-        z = upload["z"].requires_grad_()
+        z = upload["z"].detach().requires_grad_()  # the upload itself stays as it came
         loss = cross_entropy(self.modulars[owner](z), upload["y"])
         watch = self.watches.setdefault(client, Watch(f"client {client}"))
         self.losses.append(watch.descend(loss, self._optimizers[owner]))
