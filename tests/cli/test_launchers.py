@@ -135,7 +135,7 @@ def test_a_launcher_that_is_not_installed_is_one_sentence(
     (tmp_path / "sitecustomize.py").write_text(MISSING)
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)
-    ended = command(tmp_path / "outputs", f"launcher={launcher}", *TINY)
+    ended = command(tmp_path / "outputs", f"launcher={launcher}", *TINY, fresh=True)
     assert ended.returncode == 1
     assert ended.stderr == (
         "Error: this launcher is a plugin of Hydra's that is not installed: "

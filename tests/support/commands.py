@@ -1,25 +1,79 @@
-"""Runs scripts/run.py in a process of its own, as a user would."""
+"""Runs scripts/run.py in a process of its own, as a user would.
 
+Where processes can be forked, it is forked from one that has loaded torch and Hydra: to load them
+anew takes longer than most commands. tests/cli/test_wheel.py runs commands in fresh processes.
+"""
+
+import atexit
+import json
 import os
 import subprocess
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 from conftest import ROOT
 
 QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=1"]
+SCRIPT = str(ROOT / "scripts" / "run.py")
+SERVER = """
+import json, os, runpy, sys
+import ifl.cli.build, ifl.cli.run, ifl.data.sources, ifl.federation.runner, sklearn.datasets
+for line in sys.stdin:
+    asked = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        break
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+for number, path in enumerate((os.devnull, asked["out"], asked["err"])):
+    os.dup2(os.open(path, os.O_RDWR), number)
+os.chdir(asked["folder"])
+os.environ.clear()
+os.environ.update(asked["environment"])
+sys.argv = asked["typed"]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+Ended = subprocess.CompletedProcess[str]
 
 
-def command(
-    tmp_path: Path, *arguments: str, data: str = "nowhere"
-) -> subprocess.CompletedProcess[str]:
+def command(tmp_path: Path, *arguments: str, data: str = "nowhere", fresh: bool = False) -> Ended:
+    """Run a command; fresh: in a process that loads all that it needs itself."""
     environment = {**os.environ, "IFL_DATA": data, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "run.py"), *arguments, f"outputs={tmp_path}"],
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    typed = [SCRIPT, *arguments, f"outputs={tmp_path}"]
+    if sys.platform == "linux" and not fresh:
+        return forked(typed, environment)
+    return subprocess.run([sys.executable, *typed], capture_output=True, text=True, env=environment)
+
+
+def forked(typed: list[str], environment: dict[str, str]) -> Ended:
+    """Run a script with these arguments in a process that has loaded its modules already."""
+    with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
+        asked = {"typed": typed, "environment": environment, "folder": os.getcwd()}
+        asked |= {"out": out.name, "err": err.name}
+        warm = server()
+        assert warm.stdin is not None
+        assert warm.stdout is not None
+        warm.stdin.write(json.dumps(asked) + "\n")
+        warm.stdin.flush()
+        code = int(warm.stdout.readline())
+        said = [Path(file.name).read_text(encoding="utf-8") for file in (out, err)]
+    return subprocess.CompletedProcess(typed, code, *said)
+
+
+@cache
+def server() -> subprocess.Popen[str]:
+    """Start the process that others are forked from; it ends with this one."""
+    own = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    program = [sys.executable, "-c", SERVER]
+    warm = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, env=own)
+    atexit.register(warm.communicate)
+    return warm
 
 
 def only_run(tmp_path: Path) -> Path:
