@@ -62,9 +62,12 @@ if TYPE_CHECKING:
     from ifl.federation.build import Federation as Federation
     from ifl.federation.build import Member as Member
     from ifl.federation.build import build as build
+    from ifl.federation.evaluation import Evaluation as Evaluation
     from ifl.federation.participation import Participation as Participation
     from ifl.federation.runner import run as run
     from ifl.federation.schedule import Schedule as Schedule
+    from ifl.federation.trained import Trained as Trained
+    from ifl.federation.trained import load as load
     from ifl.methods.ifl import IFL as IFL
     from ifl.models import SplitModel as SplitModel
     from ifl.models import conv_base as conv_base
@@ -77,9 +80,11 @@ __version__ = "0.2.0"
 
 _WHERE = {
     "ifl.federation.build": ["build", "Federation", "Member"],
+    "ifl.federation.evaluation": ["Evaluation"],
     "ifl.federation.participation": ["Participation"],
     "ifl.federation.runner": ["run"],
     "ifl.federation.schedule": ["Schedule"],
+    "ifl.federation.trained": ["Trained", "load"],
     "ifl.client.client": ["Client"],
     "ifl.client.privacy": ["Privacy"],
     "ifl.client.settings": ["Optimizers", "Training"],

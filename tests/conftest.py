@@ -19,7 +19,7 @@ from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.data.augment import Distortion
 from ifl.data.dataset import Dataset, Shard
-from ifl.data.partition import Iid
+from ifl.data.partition import Iid, Partition
 from ifl.federation.build import Federation, Member, build
 from ifl.methods.base import Method
 from ifl.models import mlp_base, mlp_modular
@@ -90,12 +90,13 @@ def tiny() -> Build:
         optimizer: object = MOMENTUM,
         decay_rounds: int | None = None,
         augment: Distortion = Distortion(),  # noqa: B008 (frozen)
+        partition: Partition = Iid(),  # noqa: B008 (frozen)
         **more: Any,
     ) -> Federation:
         optimizers = Optimizers(optimizer, optimizer, decay_rounds)  # type: ignore[arg-type]
         training = Training(optimizers, batch_size=8, seed=seed, augment=augment)
         chosen = members or (SMALL,)
-        return build(TINY, Iid(), chosen, count, method, training, Float32(), DIM, **more)
+        return build(TINY, partition, chosen, count, method, training, Float32(), DIM, **more)
 
     return make
 

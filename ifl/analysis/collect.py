@@ -5,7 +5,7 @@ Runs belong together by configuration without the seed, never by path.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from ifl.errors import IFLError
 from ifl.runs.folder import BYTES_PER_MB, SCHEMA_VERSION, TABLES, read_about
 from ifl.runs.identity import fingerprint, relevant
 from ifl.runs.method import MethodEntry, method_entry
+from ifl.runs.wholeness import spoilt
 
 OWNED: Mapping[str, Any] = {"round": float, "base": str, "modular": str, "accuracy": float}
 
@@ -29,6 +30,7 @@ class Run:
     seed: int
     ended: str
     data: str
+    digest: str  # of the data's samples and labels; empty where that is not known
     study: str
     command: str  # as it was typed; empty where that is not known
     choices: Mapping[str, str | None]
@@ -105,7 +107,8 @@ def half_width(values: "pd.Series[float]") -> float:
 def load_runs(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]:
     """Return the finished runs in a folder, at any depth, and a note on every other one.
 
-    Of several runs of one group and seed, the newest counts.
+    Of several runs of one group and seed, the newest counts. Runs of other data under one name
+    and with the same settings are told apart by the first digits of the data's digest.
 
     Args:
         root: the folder.
@@ -117,13 +120,13 @@ def load_runs(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]
     if not root.is_dir():
         raise IFLError(f"{root} is no folder; name one that holds runs, such as outputs")
     newest: dict[tuple[str, int, str], Run] = {}
-    notes = []
+    found, notes = [], []
     for path in sorted(file.parent for file in root.rglob("run.json")):
         try:
-            run = _read(path)
+            found.append(_read(path))
         except IFLError as error:
             notes.append(f"{path} left out: {error}")
-            continue
+    for run in _told_apart(found, notes):
         key = run.group, run.seed, run.study if by_study else ""
         other = newest.get(key)
         if other is None or run.ended > other.ended:
@@ -137,15 +140,47 @@ def load_runs(root: Path, by_study: bool = False) -> tuple[list[Run], list[str]]
     return list(newest.values()), notes
 
 
+def _told_apart(runs: Sequence[Run], notes: list[str]) -> list[Run]:
+    """Return the runs, with another name and group for each of several data sets under one name.
+
+    Runs that do not say their data's digest keep theirs.
+    """
+    digests: dict[str, set[str]] = {}
+    for run in runs:
+        digests.setdefault(_data_settings(run), set()).update({run.digest} - {""})
+    apart: list[Run] = []
+    marks: dict[str, set[str]] = {}
+    for run in runs:
+        if run.digest and len(digests[_data_settings(run)]) > 1:
+            mark = run.digest[:6]
+            marks.setdefault(run.data, set()).add(mark)
+            run = replace(run, data=f"{run.data} ({mark})", group=f"{run.group} {mark}")
+        apart.append(run)
+    for name, its in sorted(marks.items()):
+        told = ", ".join(sorted(its))
+        notes.append(
+            f"{name} is several data sets, told apart by their digests and never averaged: {told}"
+        )
+    return apart
+
+
+def _data_settings(run: Run) -> str:
+    own = {k: v for k, v in run.config.items() if k.startswith("data.") or k == "validation"}
+    return repr((run.data, sorted(own.items(), key=str)))
+
+
 def _read(path: Path) -> Run:
     about = read_about(path)
     if about is None or about.get("schema_version") != SCHEMA_VERSION:
         raise IFLError(f"its run.json is damaged or not of schema version {SCHEMA_VERSION}")
     if not about.get("finished"):
         raise IFLError(f"not finished ({about.get('stop_reason', 'running or interrupted')})")
+    if why := spoilt(path, about):
+        raise IFLError(why)
     try:
         facts = {key: about[key] for key in ("seed", "ended", "data", "choices")}
         facts |= {"group": fingerprint(about["config"], "seed"), "method": method_entry(about)}
+        facts |= {"digest": str(about.get("data_digest") or "")}
         facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
         config = relevant(about["config"], "seed")
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)

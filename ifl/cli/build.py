@@ -1,9 +1,6 @@
 """Builds the federation that a configuration describes."""
 
-from collections.abc import Mapping
 from functools import partial
-from inspect import Parameter, signature
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import InstantiationException
@@ -12,6 +9,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
+from ifl.runs.made import told
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,26 +58,8 @@ def make_block(config: Any, data: "Dataset", fusion_dim: int) -> "nn.Module":
     A parameter of its class or function that is called shape, fusion_dim or classes, and that the
     configuration does not set, gets data.shape (C, H, W), fusion.dim or data.classes.
     """
-    block = moved(config)
-    if isinstance(block, dict):
-        told = {"shape": data.shape, "fusion_dim": fusion_dim, "classes": data.classes}
-        free = free_parameters(block)
-        block |= {name: value for name, value in told.items() if name in free}
-    return make(block)  # type: ignore[no-any-return]
-
-
-def free_parameters(block: Mapping[str, Any]) -> set[str]:
-    """Return the parameters of a ``_target_`` that can be named and are not set.
-
-    None where it cannot be found or inspected: what is wrong with it, ``make`` says.
-    """
-    try:
-        target = signature(resolve_name(block["_target_"]))
-        taken = target.bind_partial(*block.get("_args_", ())).arguments
-    except Exception:
-        return set()
-    named = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
-    return {n for n, p in target.parameters.items() if p.kind in named} - {*taken, *block}
+    agreed = {"shape": data.shape, "fusion_dim": fusion_dim, "classes": data.classes}
+    return make(told(moved(config), agreed))  # type: ignore[no-any-return]
 
 
 def assemble(config: DictConfig) -> "Federation":
@@ -88,6 +68,7 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.client.settings import Optimizers, Training
     from ifl.data.dataset import hold_out
     from ifl.federation.build import Member, build
+    from ifl.federation.evaluation import Evaluation
     from ifl.federation.participation import Participation
     from ifl.federation.workers import Workers, available_device
 
@@ -129,4 +110,5 @@ def assemble(config: DictConfig) -> "Federation":
         participation=Participation(**config.participation),
         on_bad_upload=config.on_bad_upload,
         privacy=Privacy(**config.privacy),
+        evaluation=Evaluation(**config.evaluate),
     )

@@ -11,6 +11,8 @@ from ifl.runs.identity import fingerprint, relevant
 if TYPE_CHECKING:
     import numpy as np
 
+MANY = 20  # clients or classes in the table of samples
+
 
 class Progress:
     """Shows rounds as they come: a bar on a terminal, a line per evaluation elsewhere.
@@ -106,11 +108,26 @@ class GridProgress:
 
 
 def class_table(counts: "np.ndarray") -> str:
-    """Return how many samples of each class each client holds, (clients, classes), as text."""
-    classes = range(counts.shape[1])
-    rows = [["class", *map(str, classes), "all"]]
-    rows += [[f"client {k}", *map(str, row), str(row.sum())] for k, row in enumerate(counts)]
+    """Return how many samples of each class each client holds, (clients, classes), as text.
+
+    Of many clients or classes, the first and the last: partition.csv has all.
+    """
+    clients, classes = (_shortened(range(size)) for size in counts.shape)
+    rows = [["class", *("..." if c is None else str(c) for c in classes), "all"]]
+    for k in clients:
+        if k is None:
+            rows.append(["..."] * len(rows[0]))
+        else:
+            cells = ["..." if c is None else str(counts[k, c]) for c in classes]
+            rows.append([f"client {k}", *cells, str(counts[k].sum())])
     return "Training samples:\n" + _aligned(rows)
+
+
+def _shortened(places: range) -> list[int | None]:
+    """Return these places, of many only the first and the last with None between them."""
+    if len(places) <= MANY:
+        return [*places]
+    return [*places[: MANY // 2], None, *places[-(MANY // 2) :]]
 
 
 def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
@@ -149,9 +166,19 @@ def summary(outcomes: Sequence[Mapping[str, Any]]) -> str:
         if len(outcomes) > 1 or not o.get("said", True)
     ]
     lines += [f"Skipped: {o['busy']}" for o in outcomes if "busy" in o]
+    sampled = [o for o in done if "standard_error" in o["result"]]
+    lines += [f"Sampled: {_sampled(o['result'])}: {o['folder']}" for o in sampled]
     lines += [f"{o['privacy']['said']}: {o['folder']}" for o in done if "privacy" in o]
     lines += [f"Finished ({_reached(o['stop_reason'])}): {o['folder']}" for o in done]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _sampled(result: Mapping[str, Any]) -> str:
+    """Return which compositions a sampled accuracy rests on, and how sure it is."""
+    told = f"{result['compositions']} of {result['compositions_in_all']} compositions"
+    if (error := result["standard_error"]) is not None:
+        told += f", mean {_percent(result['accuracy_mean'])} %, standard error {100 * error:.1f}"
+    return told
 
 
 def _reached(reason: str) -> str:

@@ -22,6 +22,7 @@ from ifl.errors import BusyError, DivergenceError, IFLError
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
+from ifl.runs.wholeness import spoilt
 
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
 SPELLED = {"run.py": ["python", "scripts/run.py"], "__main__.py": ["python", "-m", "ifl"]}
@@ -62,6 +63,8 @@ def finished(folder: Path) -> dict[str, Any] | None:
     if not about or not about.get("finished"):
         return None
     print(f"Already finished: {folder} (fresh=true runs it anew beside it)")
+    if why := spoilt(folder, about):
+        print(f"Note: its result is shown as run.json has it, and plots leave it out: {why}")
     return {**about, "folder": str(folder)}
 
 
@@ -76,6 +79,8 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         config.rounds,
         config.eval_every,
         checkpoint_every=config.checkpoint_every,
+        keep_state=config.keep_state,
+        keep_predictions=config.keep_predictions,
         **config.stop,
     )
     federation = assemble(config)

@@ -14,7 +14,7 @@ def learner_state(module: nn.Module, *optimizers: Optimizer) -> State:
     """Return a module's parameters and buffers and its optimisers' states, none of them copied."""
     states = [optimizer.state_dict() for optimizer in optimizers]
     return {
-        "tensors": _tensors(module),
+        "tensors": tensors_of(module),
         "moments": [{str(i): entry for i, entry in s["state"].items()} for s in states],
         "settings": [s["param_groups"] for s in states],
     }
@@ -26,7 +26,7 @@ def load_learner(state: State, module: nn.Module, *optimizers: Optimizer) -> Non
     Raises:
         ConfigError: the module has other tensors.
     """
-    mine, kept = _tensors(module), state["tensors"]
+    mine, kept = tensors_of(module), state["tensors"]
     if {k: t.shape for k, t in mine.items()} != {k: t.shape for k, t in kept.items()}:
         raise ConfigError(
             "the checkpoint was written by other networks than the code makes now; "
@@ -50,7 +50,8 @@ def load_learner(state: State, module: nn.Module, *optimizers: Optimizer) -> Non
                     entry[name] = like.copy_(value)
 
 
-def _tensors(module: nn.Module) -> dict[str, Tensor]:
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """Return a module's parameters and buffers by name, not copied."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 

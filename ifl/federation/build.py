@@ -17,6 +17,7 @@ from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Partition
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
+from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
 from ifl.methods.base import Method
@@ -65,6 +66,7 @@ def build(
     participation: Participation = Participation(),  # noqa: B008 (frozen)
     on_bad_upload: str = "stop",
     privacy: Privacy = Privacy(),  # noqa: B008 (frozen)
+    evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
@@ -101,5 +103,7 @@ def build(
         clients.append(Client(name, number, model, shard, training, disclosure))
     agreed = {"B": training.batch_size, "d": fusion_dim}
     channel = Channel(codec, data.classes, training.device, agreed, seed)
-    engine = Engine(method, clients, channel, training, workers, participation, on_bad_upload)
+    engine = Engine(
+        method, clients, channel, training, workers, participation, on_bad_upload, evaluation
+    )
     return Federation(data, engine, disclosure, parts)

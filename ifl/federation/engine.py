@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -14,10 +15,11 @@ from ifl.comm.channel import Channel
 from ifl.comm.message import Message
 from ifl.errors import DivergenceError, MessageError
 from ifl.federation.admission import Reception
-from ifl.federation.evaluation import Compositions, compose
+from ifl.federation.class_counts import Pair
+from ifl.federation.evaluation import Compositions, Evaluation, compose, guesses
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
-from ifl.methods.base import Conversation, Method, Server
+from ifl.methods.base import Blocks, Conversation, Method, Server
 from ifl.runs.checkpoint import State
 from ifl.seeding import global_stream
 
@@ -39,6 +41,7 @@ class Engine:
         participation: who takes part in a round.
         on_bad_upload: "stop", an upload that is refused ends the run; "skip", its client is
             out for the rest of the round.
+        evaluation: which compositions are tested.
     """
 
     def __init__(
@@ -50,7 +53,9 @@ class Engine:
         workers: Workers | None = None,
         participation: Participation = Participation(),  # noqa: B008 (frozen)
         on_bad_upload: str = "stop",
+        evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     ) -> None:
+        self.evaluation = evaluation
         self.method = method
         self.clients = clients
         self.channel = channel
@@ -140,9 +145,27 @@ class Engine:
         self.server.load_state(state["server"], self.clients)
         self.channel.ledger.totals.update(state["totals"])
 
-    def evaluate(self, x: Tensor, y: Tensor) -> Compositions:
-        """Test every composition that exists on images x (n, C, H, W) and labels y (n,)."""
-        return compose(*self.method.blocks(self.clients, self.server), x, y, self.workers)
+    def evaluate(self, x: Tensor, y: Tensor, number: int = 0) -> Compositions:
+        """Test compositions on images x (n, C, H, W) and labels y (n,): all, or those chosen.
+
+        Args:
+            number: of the round, which names what is drawn.
+        """
+        every = self.method.blocks(self.clients, self.server)
+        some = self._evaluated(number)
+        tested = compose(*some, x, y, self.workers, self.evaluation.local_only)
+        if [*map(len, some)] == [*map(len, every)]:
+            return tested
+        return replace(tested, of=len(every[0]) * len(every[1]))
+
+    def guesses(self, x: Tensor, number: int = 0) -> dict[Pair, Tensor]:
+        """Return the guessed classes (n,) int64 of every composition that ``evaluate`` tests."""
+        return guesses(*self._evaluated(number), x, self.evaluation.local_only)
+
+    def _evaluated(self, number: int) -> tuple[Blocks, Blocks]:
+        bases, modulars = self.method.blocks(self.clients, self.server)
+        seed, drawn = self.training.seed, self.evaluation.drawn
+        return drawn("bases", bases, seed, number), drawn("modulars", modulars, seed, number)
 
     def _turns(
         self, talks: dict[int, Conversation], inbox: Mapping[int, Message], number: int, turn: int

@@ -4,15 +4,19 @@ Source: Krouka & Bennis 2025, inference y_k,i = f_m,i(f_b,k(x)).
 """
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ifl.checks import check_flag, check_whole
 from ifl.client.steps import PORTION, batched, frozen
+from ifl.errors import ConfigError
+from ifl.federation.class_counts import ClassCounts, Pair, metrics
 from ifl.federation.workers import Workers
 from ifl.methods.base import Blocks
+from ifl.seeding import numpy_rng
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,16 @@ class Compositions:
     Owners are client numbers as text, or "server" for a block that the server holds or
     that all clients have in common. A composition is local where both owners are the same
     or where one is the server; it is cross where two clients meet.
+
+    Args:
+        accuracy: by pair of owners.
+        counts: of the guesses by class, by pair.
+        of: how many compositions there are, where these are a sample of them; else None.
     """
 
-    accuracy: dict[tuple[str, str], float]
+    accuracy: dict[Pair, float]
+    counts: dict[Pair, ClassCounts] = field(default_factory=dict, compare=False)
+    of: int | None = None
 
     @property
     def mean(self) -> float:
@@ -53,6 +64,20 @@ class Compositions:
             rows.setdefault(base, []).append(100 * accuracy)
         return _mean([float(np.std(row)) for row in rows.values() if len(row) > 1])
 
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of ``mean``, a fraction, where blocks are a sample of more.
+
+        sqrt(var(rows) / b + var(columns) / m), of the means by base and by modular block: blocks
+        are drawn, not compositions. None with fewer than two of either.
+        """
+        bases, modulars = ([*dict.fromkeys(owners)] for owners in zip(*self.accuracy, strict=True))
+        if min(len(bases), len(modulars)) < 2:
+            return None
+        table = np.array([[self.accuracy[k, i] for i in modulars] for k in bases])
+        parts = (table.mean(axis=axis).var(ddof=1) / table.shape[1 - axis] for axis in (0, 1))
+        return float(np.sqrt(sum(parts)))
+
 
 def _is_cross(base: str, modular: str) -> bool:
     return base != modular and "server" not in (base, modular)
@@ -62,8 +87,52 @@ def _mean(values: list[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
+@dataclass(frozen=True)
+class Evaluation:
+    """Which compositions are tested: all, a sample, or every client's own.
+
+    Args:
+        bases, modulars: blocks that are drawn anew for every evaluation, the last one too, each
+            kind from a stream of its own; every drawn base goes with every drawn modular block.
+            None for all.
+        local_only: only local compositions, N in place of N^2.
+
+    Raises:
+        ConfigError: a number is not a whole number from 1, or goes with ``local_only``.
+    """
+
+    bases: int | None = None
+    modulars: int | None = None
+    local_only: bool = False
+
+    def __post_init__(self) -> None:
+        check_flag("evaluate.local_only", self.local_only)
+        for name in ("bases", "modulars"):
+            if (value := getattr(self, name)) is not None:
+                check_whole(f"evaluate.{name}", value, 1)
+                if self.local_only:
+                    raise ConfigError(
+                        f"evaluate.{name}={value} samples the compositions that "
+                        "evaluate.local_only=true leaves out; set one of them"
+                    )
+
+    def drawn(self, kind: str, blocks: Blocks, seed: int, number: int) -> Blocks:
+        """Return the blocks of a kind, "bases" or "modulars", that a round's evaluation tests."""
+        count = getattr(self, kind)
+        if count is None or count >= len(blocks):
+            return blocks
+        places = numpy_rng(seed, "evaluate", kind, number).permutation(len(blocks))[:count]
+        owners = [*blocks]
+        return {owners[place]: blocks[owners[place]] for place in sorted(places.tolist())}
+
+
 def compose(
-    bases: Blocks, modulars: Blocks, x: Tensor, y: Tensor, workers: Workers | None = None
+    bases: Blocks,
+    modulars: Blocks,
+    x: Tensor,
+    y: Tensor,
+    workers: Workers | None = None,
+    local_only: bool = False,
 ) -> Compositions:
     """Test every modular block after every base block.
 
@@ -74,22 +143,88 @@ def compose(
         x: (n, C, H, W) float32 test images, on the blocks' device.
         y: (n,) int64 labels.
         workers: do the base blocks and the portions of the test set, several at a time.
+        local_only: leave cross compositions out.
     """
+    partners = {k: [i for i in modulars if not (local_only and _is_cross(k, i))] for k in bases}
 
     def hits(piece: tuple[str, Tensor, Tensor]) -> Tensor:
         base, images, labels = piece
         with torch.inference_mode():
             z = bases[base](images)
-            found = [(m(z).argmax(dim=1) == labels).sum() for m in modulars.values()]
-            return torch.stack(found)
+            return torch.stack([tallied(modulars[i](z), labels) for i in partners[base]])
 
     with ExitStack() as stack:
         for block in (*bases.values(), *modulars.values()):
             stack.enter_context(frozen(block))
         pieces = [(k, *portion) for portion in batched(x, y, PORTION) for k in bases]
         counts = (workers or Workers()).map(hits, pieces)
-    correct = dict.fromkeys(((k, i) for k in bases for i in modulars), 0)
+    sums: dict[str, Tensor] = {}
     for (k, *_), found in zip(pieces, counts, strict=True):
-        for i, count in zip(modulars, found.tolist(), strict=True):
-            correct[k, i] += count
-    return Compositions({pair: count / len(y) for pair, count in correct.items()})
+        sums[k] = sums[k] + found if k in sums else found
+    tallies = {}
+    for k, found in sums.items():
+        for i, tally in zip(partners[k], found.cpu().numpy(), strict=True):
+            tallies[k, i] = ClassCounts(*tally)
+    accuracy = {pair: int(its.correct.sum()) / len(y) for pair, its in tallies.items()}
+    return Compositions(accuracy, tallies)
+
+
+def guesses(
+    bases: Blocks, modulars: Blocks, x: Tensor, local_only: bool = False
+) -> dict[Pair, Tensor]:
+    """Return the guessed classes (n,) int64, on the CPU, of the compositions that are tested.
+
+    Args:
+        bases, modulars, x, local_only: as ``compose`` takes them.
+    """
+    found: dict[Pair, list[Tensor]] = {}
+    with ExitStack() as stack, torch.inference_mode():
+        for block in (*bases.values(), *modulars.values()):
+            stack.enter_context(frozen(block))
+        for k, base in bases.items():
+            for portion, _ in batched(x, x, PORTION):
+                z = base(portion)
+                for i, modular in modulars.items():
+                    if not (local_only and _is_cross(k, i)):
+                        found.setdefault((k, i), []).append(modular(z).argmax(dim=1).cpu())
+    return {pair: torch.cat(parts) for pair, parts in found.items()}
+
+
+def tallied(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (3, C) int64: samples, guesses and right guesses of each class.
+
+    Args:
+        logits: (n, C) float32.
+        labels: (n,) int64.
+    """
+    guesses, classes = logits.argmax(dim=1), logits.shape[1]
+    right = labels[guesses == labels]
+    return torch.stack([torch.bincount(of, minlength=classes) for of in (labels, guesses, right)])
+
+
+def summary(tested: Compositions, table: np.ndarray) -> dict[str, float | None]:
+    """Return means over compositions of balanced accuracy and F1, and accuracy_own.
+
+    accuracy_own is the mean over local compositions: what each client gets of its own blocks, or
+    of those that all share, on its own class mix.
+
+    Args:
+        table: (clients, C) int64 training samples by class.
+    """
+    sampled = (
+        {}
+        if tested.of is None
+        else {
+            "compositions": len(tested.accuracy),
+            "compositions_in_all": tested.of,
+            "standard_error": tested.standard_error,
+        }
+    )
+    values = metrics(tested.counts, table)
+    own = [mine for pair, (*_, mine) in values.items() if not _is_cross(*pair)]
+    return {
+        "balanced_accuracy": _mean([balanced for balanced, _, _ in values.values()]),
+        "macro_f1": _mean([f1 for _, f1, _ in values.values()]),
+        "accuracy_own": _mean([mine for mine in own if mine is not None]),
+        **sampled,
+    }

@@ -103,6 +103,7 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
         "seed": training.seed,
         "rounds": schedule.rounds,
         "eval_every": schedule.eval_every,
+        "evaluate": dataclasses.asdict(engine.evaluation),
         "batch_size": training.batch_size,
         "on_bad_upload": engine.reception.on_bad_upload,
         "stop": {

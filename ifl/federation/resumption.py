@@ -62,7 +62,8 @@ def take_up(
             if isinstance(start, Start):
                 return start
         check_identity(kept, mine, f"the checkpoint in {path}")
-        engine.load_state(last.state["engine"])
+        if last.state["engine"] is not None:  # a finished run may keep its networks alone
+            engine.load_state(last.state["engine"])
         folder.rewind(last.state["tables"])
         final = last.state.get("final")
         said = f"Resuming from round {last.round}: {path}"
@@ -104,6 +105,8 @@ def _beginning(
     wrong, reason = _held_against(rows, schedule, len(engine.clients))
     if not wrong and [row.round for row in rows] != [*range(1, last.round + 1)]:
         wrong = "its rounds.csv is not whole"
+    if not wrong and last.state["engine"] is None:
+        wrong = "it keeps its networks alone (keep_state=true keeps all that training needs)"
     if wrong:
         return f"Not continued from {source}: {wrong}; training starts at round 1"
     engine.load_state(last.state["engine"])
@@ -111,7 +114,7 @@ def _beginning(
     folder.take_over(
         source,
         last.state["tables"],
-        lambda number: number % schedule.eval_every == 0 or number == ended,
+        lambda number: schedule.tests(number) or number == ended,
     )
     beginning = {"folder": str(source), "round": last.round}
     verb = "Taken from" if reason else "Continuing from"
@@ -131,7 +134,7 @@ def _held_against(
     """Return why these rounds are not the first of a run, or else why it ends with them, if so."""
     for row in rows:
         why = schedule.reason(row.round, row.uplink_bytes, row.seconds, clients)
-        if why or row.round % schedule.eval_every == 0:
+        if why or schedule.tests(row.round):
             if row.accuracy_mean is None:
                 return f"round {row.round} was not tested there", None
             if schedule.accuracy is not None and row.accuracy_mean >= schedule.accuracy:

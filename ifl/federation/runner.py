@@ -11,14 +11,18 @@ from ifl.comm.channel import DOWNLINK, MULTICAST, UPLINK
 from ifl.errors import DivergenceError, MessageError
 from ifl.federation.budget import check_budget
 from ifl.federation.build import Federation
+from ifl.federation.class_counts import class_rows, metrics
 from ifl.federation.engine import Engine, Outcome
-from ifl.federation.evaluation import Compositions
+from ifl.federation.evaluation import Compositions, summary
 from ifl.federation.identity import identity, settings
 from ifl.federation.resumption import take_up
-from ifl.federation.schedule import Schedule
+from ifl.federation.schedule import SMALL, Schedule
+from ifl.federation.trained import blocks_state, write_predictions
 from ifl.runs import checkpoint
+from ifl.runs.checkpoint import State
 from ifl.runs.folder import Round, RunFolder
 from ifl.runs.provenance import now, provenance, times
+from ifl.runs.wholeness import digests
 
 
 def run(
@@ -72,9 +76,11 @@ def run(
     about = {**about, "data_digest": mine["data"], **provenance(engine.training.device)}
     about |= times(folder.path, taken.continues)
     folder.describe({**about, "finished": False})
-    folder.write_partition(federation.class_table())
+    table = federation.class_table()
+    folder.write_partition(table)
     begin(number)
     start = time.monotonic() - taken.seconds
+    result: Compositions | None = None
     while reason is None:
         number += 1
         try:
@@ -83,20 +89,29 @@ def run(
             what = "diverged" if isinstance(error, DivergenceError) else "bad upload"
             folder.describe({**about, "finished": False, "stop_reason": f"{what}: {error}"})
             raise
-        uplink, downlink, result = ledger.totals[UPLINK], ledger.totals[DOWNLINK], None
+        uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
+        result = None
         reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
         if schedule.only_bytes and not any(engine.server.expects(c.number) for c in clients):
             reason = reason or "nothing more is to be sent: stop.uplink_mb is out of reach"
-        if reason or number % schedule.eval_every == 0:
-            result = engine.evaluate(test_x, test_y)
+        if reason or schedule.tests(number):
+            result = engine.evaluate(test_x, test_y, number)
             if schedule.accuracy is not None and result.mean >= schedule.accuracy:
                 reason = reason or f"stop.accuracy={schedule.accuracy} reached"
         row = _row(number, uplink, downlink, result, outcome, time.monotonic() - start)
-        folder.write_round(row, result.accuracy if result else {}, ledger.close_round())
+        measured = metrics(result.counts, table) if result else {}
+        folder.write_round(row, result.accuracy if result else {}, ledger.close_round(), measured)
         watch(row)
         if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
             _keep(engine, folder, row, mine)
     assert row is not None
+    tested = result or engine.evaluate(
+        test_x, test_y, number
+    )  # the end may be taken from another run
+    folder.write_classes(class_rows(tested.counts))
+    if schedule.keep_predictions:
+        with folder.writing():
+            write_predictions(folder.path, engine.guesses(test_x, number), test_y)
     final = {
         **about,
         "ended": now(),
@@ -114,11 +129,13 @@ def run(
         "result": {
             name: getattr(row, name)
             for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
-        },
+        }
+        | summary(tested, table),
+        "tables": digests(folder.path),
         **told(federation.disclosure, clients),
     }
     if schedule.checkpoint_every:
-        _keep(engine, folder, row, mine, final)  # the trained networks
+        _keep(engine, folder, row, mine, final, blocks_state(federation), schedule.keep_state)
     folder.describe(final)
     return final
 
@@ -129,11 +146,16 @@ def _keep(
     row: Round,
     mine: Mapping[str, Any],
     final: dict[str, Any] | None = None,
+    blocks: State | None = None,
+    keep_state: bool | None = True,
 ) -> None:
-    state = engine.state()
+    """Write a checkpoint; at the end, with what run.json is to hold and the trained blocks."""
+    state: State | None = engine.state()
+    if keep_state is False or (keep_state is None and checkpoint.size_of(state) > SMALL):
+        state = None
     with folder.writing():
         kept = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
-        kept |= {"identity": json.dumps(mine), "final": final}
+        kept |= {"identity": json.dumps(mine), "final": final, "blocks": blocks}
         checkpoint.write(folder.path, row.round, kept)
 
 

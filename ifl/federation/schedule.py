@@ -6,6 +6,8 @@ from ifl.checks import check_above, check_flag, check_whole
 from ifl.errors import ConfigError
 from ifl.runs.folder import BYTES_PER_MB
 
+SMALL = 50 * BYTES_PER_MB  # of what training needs: kept by a finished run without being asked
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -16,29 +18,43 @@ class Schedule:
 
     Args:
         rounds: at the most; None for no limit.
-        eval_every: rounds between evaluations; the last round is always evaluated.
+        eval_every: rounds between evaluations; None for none before the last round, which is
+            always evaluated.
         uplink_mb: MB (10^6 bytes) sent by all clients, or per client on average.
         per_client: whether ``uplink_mb`` is per client.
         accuracy: mean over all compositions, a fraction, at an evaluation.
         seconds: of training and evaluation.
         checkpoint_every: rounds between checkpoints; None for none.
+        keep_state: whether a finished run keeps what training needs besides the networks, to go
+            on from; None for where that takes at most ``SMALL`` bytes in all.
+        keep_predictions: whether it keeps every guess of its last evaluation.
 
     Raises:
         ConfigError: a value is out of range, or there is no limit.
     """
 
     rounds: int | None
-    eval_every: int = 1
+    eval_every: int | None = 1
     uplink_mb: float | None = None
     per_client: bool = False
     accuracy: float | None = None
     seconds: float | None = None
     checkpoint_every: int | None = None
+    keep_state: bool | None = None
+    keep_predictions: bool = False
 
     def __post_init__(self) -> None:
-        check_whole("eval_every", self.eval_every, 1)
+        if self.eval_every is not None:
+            check_whole("eval_every", self.eval_every, 1)
+        elif self.accuracy is not None:
+            raise ConfigError(
+                f"stop.accuracy={self.accuracy} needs evaluations before the end; set eval_every"
+            )
         if self.checkpoint_every is not None:
             check_whole("checkpoint_every", self.checkpoint_every, 1)
+        if self.keep_state is not None:
+            check_flag("keep_state", self.keep_state)
+        check_flag("keep_predictions", self.keep_predictions)
         check_flag("stop.per_client", self.per_client)
         if self.per_client and self.uplink_mb is None:
             raise ConfigError("stop.per_client=true says how to count stop.uplink_mb; set that too")
@@ -57,6 +73,10 @@ class Schedule:
                     f"stop.accuracy is a fraction and must be <= 1, got {self.accuracy}; "
                     "write 0.9 for 90 %"
                 )
+
+    def tests(self, number: int) -> bool:
+        """Return whether a round is evaluated even if it is not the last."""
+        return self.eval_every is not None and number % self.eval_every == 0
 
     @property
     def only_bytes(self) -> bool:

@@ -24,11 +24,18 @@ def available_device(name: str) -> tuple[str, str | None]:
     """Return the device to use, and a sentence where it is not the one asked for.
 
     Raises:
-        ConfigError: the name is neither cpu nor cuda nor cuda:number.
+        ConfigError: the name is neither cpu nor mps nor cuda nor cuda:number.
     """
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", str(name)):
-        raise ConfigError(f"runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., got {name}")
-    if name == "cpu" or int(name.partition(":")[2] or 0) < torch.cuda.device_count():
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", str(name)):
+        raise ConfigError(
+            f"runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., or mps, got {name}"
+        )
+    if name == "mps":
+        there = torch.backends.mps.is_available()
+    else:
+        number = int(name.partition(":")[2] or 0)
+        there = name == "cpu" or number < torch.cuda.device_count()
+    if there:
         return name, None
     return "cpu", f"runtime.device={name} is not on this machine: going on with the CPU."
 

@@ -41,7 +41,7 @@ def write(run: Path, number: int, state: State) -> None:
         ConfigError: the state holds what is neither tensor nor plain value.
     """
     tensors: dict[str, Tensor] = {}
-    rest = {"format": FORMAT, "round": number, "state": _take_out("", state, tensors)}
+    rest = {"format": FORMAT, "round": number, "state": _take_out("", state, tensors, {})}
     payload = save(tensors)
     record = json.dumps({"sha256": _checksum(payload, rest), **rest})
     whole = run / FOLDER / f"round-{number}"
@@ -79,6 +79,14 @@ def newest(run: Path) -> Checkpoint | None:
     return None
 
 
+def size_of(state: Any) -> int:
+    """Return the bytes of all tensors in a state."""
+    if isinstance(state, Tensor):
+        return state.numel() * state.element_size()
+    inner = state.values() if isinstance(state, Mapping) else state
+    return sum(map(size_of, inner)) if isinstance(state, Mapping | list | tuple) else 0
+
+
 def _checksum(payload: bytes, rest: State) -> str:
     digest = hashlib.sha256(payload)
     digest.update(json.dumps(rest).encode())
@@ -95,16 +103,26 @@ def _sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def _take_out(name: str, value: Any, tensors: dict[str, Tensor]) -> Any:
-    """Return the value with its tensors moved to ``tensors``, their names in their places."""
+def _take_out(
+    name: str, value: Any, tensors: dict[str, Tensor], taken: dict[tuple[Any, ...], str]
+) -> Any:
+    """Return the value with its tensors moved to ``tensors``, their names in their places.
+
+    Args:
+        taken: names by place in memory: what stands in the state twice is kept once.
+    """
     if isinstance(value, Tensor):
+        place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
+        if value.numel() and place in taken:
+            return {"tensor": taken[place]}
         name = f"{len(tensors)}{name}"  # none twice
         tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        taken[place] = name
         return {"tensor": name}
     if isinstance(value, Mapping):
-        return {key: _take_out(f"{name}/{key}", v, tensors) for key, v in value.items()}
+        return {key: _take_out(f"{name}/{key}", v, tensors, taken) for key, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_take_out(f"{name}/{i}", v, tensors) for i, v in enumerate(value)]
+        return [_take_out(f"{name}/{i}", v, tensors, taken) for i, v in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(

@@ -1,8 +1,8 @@
 """Writes a run's folder row by row, and reads it back.
 
-Files: run.json, rounds.csv, compositions.csv, traffic.csv, partition.csv (README,
-"What a run writes"). Rows are flushed as they come, so a killed run keeps them; one that
-goes on from a checkpoint cuts the tables back to where they were then.
+Files: run.json and the tables rounds, compositions, metrics, traffic, partition and classes
+(docs/run-folder.md). Rows are flushed as they come, so a killed run keeps them; one that goes on
+from a checkpoint cuts the tables back to where they were then.
 """
 
 import csv
@@ -45,7 +45,9 @@ TABLES: dict[str, Sequence[str]] = {
     "rounds": [f.name for f in fields(Round)],
     "compositions": ("round", "base", "modular", "accuracy"),
     "traffic": ("round", "direction", "client", "kind", "bytes"),
+    "metrics": ("round", "base", "modular", "balanced_accuracy", "macro_f1", "accuracy_own"),
 }
+CLASSES = ("base", "modular", "class", "samples", "guessed", "correct")  # of classes.csv
 
 
 class RunFolder:
@@ -103,7 +105,7 @@ class RunFolder:
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Return whether the tables are there and no shorter than they were."""
-        paths = {name: self.path / f"{name}.csv" for name in TABLES}
+        paths = {name: self.path / f"{name}.csv" for name in lengths}
         return all(p.exists() and p.stat().st_size >= lengths[name] for name, p in paths.items())
 
     def rewind(self, lengths: Mapping[str, int] | None = None) -> None:
@@ -116,8 +118,8 @@ class RunFolder:
             with self.writing():
                 path = self.path / f"{name}.csv"
                 self._tables[name] = path.open("a", newline="", encoding="utf-8")
-                self._tables[name].truncate(lengths[name] if lengths else 0)
-            if not lengths:
+                self._tables[name].truncate(lengths.get(name, 0) if lengths else 0)
+            if not lengths or name not in lengths:  # a checkpoint of before there was this table
                 self._write(name, [columns])
 
     def take_over(
@@ -128,11 +130,11 @@ class RunFolder:
         Args:
             tested: whether a round keeps its accuracies.
         """
-        for name in TABLES:
+        for name in lengths:
             with self.writing():
                 text = (source / f"{name}.csv").read_bytes()[: lengths[name]].decode()
                 head, *rows = csv.reader(text.splitlines())
-                if name == "compositions":
+                if name in ("compositions", "metrics"):
                     rows = [row for row in rows if tested(int(row[0]))]
                 if name == "rounds":
                     accuracies = [column.startswith("accuracy") for column in head]
@@ -146,7 +148,7 @@ class RunFolder:
                 with open(temporary, "w", newline="", encoding="utf-8") as file:
                     csv.writer(file, lineterminator="\n").writerows([head, *rows])
                 os.replace(temporary, self.path / f"{name}.csv")
-        self.rewind({name: (self.path / f"{name}.csv").stat().st_size for name in TABLES})
+        self.rewind({name: (self.path / f"{name}.csv").stat().st_size for name in lengths})
 
     def write_partition(self, table: "np.ndarray") -> None:
         """Write the class-by-client table (clients, classes) as partition.csv."""
@@ -156,16 +158,24 @@ class RunFolder:
             writer.writerow(["client", *range(table.shape[1])])
             writer.writerows([client, *row] for client, row in enumerate(table.tolist()))
 
+    def write_classes(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write classes.csv: the last evaluation by composition and class."""
+        path = self.path / "classes.csv"
+        with self.writing(), path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([CLASSES, *rows])
+
     def write_round(
         self,
         row: Round,
         accuracy: Mapping[tuple[str, str], float],
         traffic: Iterable[tuple[str, int, str, int]],
+        metrics: Mapping[tuple[str, str], Sequence[float | None]] | None = None,
     ) -> None:
-        """Append a round to the three tables; the row of rounds.csv comes last."""
+        """Append a round to the tables; the row of rounds.csv comes last."""
         n = row.round
         self._write("compositions", ((n, *pair, value) for pair, value in accuracy.items()))
         self._write("traffic", ((n, *entry) for entry in traffic))
+        self._write("metrics", ((n, *pair, *values) for pair, values in (metrics or {}).items()))
         self._write("rounds", [asdict(row).values()])
 
     def _write(self, name: str, rows: Iterable[Iterable[Any]]) -> None:

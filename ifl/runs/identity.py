@@ -15,7 +15,8 @@ from ifl.runs.folder import read_about
 
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
-    "outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every", "method.title",
+    "outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every", "keep_state",
+    "keep_predictions", "method.title",
 )  # fmt: skip
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "hydra/")
@@ -61,6 +62,9 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "augment.shear": (0,),
     "augment.bend": (0,),
     "augment.knots": (5,),
+    "evaluate.bases": (None,),
+    "evaluate.modulars": (None,),
+    "evaluate.local_only": (False,),
     "optimizer.decay_rounds": (None,),
     "privacy.label_epsilon": (None,),
     "privacy.correction": ("backward",),

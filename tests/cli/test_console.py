@@ -138,3 +138,13 @@ def test_the_summary_has_a_row_per_run_failures_and_the_folder_last() -> None:
     assert lines[-1] == "Finished (rounds=3 reached): outputs/x"
     assert summary([failed]) == ""
     assert summary([busy]) == "Skipped: outputs/y is already being executed by process 3 on there\n"
+
+
+def test_the_class_table_of_many_stays_readable() -> None:
+    counts = np.arange(300 * 100).reshape(300, 100)
+    lines = class_table(counts).splitlines()
+    assert len(lines) == 2 + 10 + 1 + 10
+    assert max(map(len, lines)) < 200
+    assert lines[2].split()[:4] == ["client", "0", "0", "1"]
+    assert lines[12].split() == ["..."] * 23
+    assert lines[-1].split()[-2:] == [str(counts[299, 99]), str(counts[299].sum())]

@@ -171,13 +171,17 @@ def test_the_code_for_notebooks_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    train, configured, read = re.findall(
+    train, load, configured, read = re.findall(
         r"```python\n(.*?)```", text_of("docs/library.md"), re.DOTALL
     )
-    exec(train, {})
+    names: dict[str, Any] = {}
+    exec(train, names)
     uplink = 4 * 2 * (32 * 4 * 64 + 32 + 128)  # rounds, clients, z and y and a header
     assert re.search(rf"^0\.\d+ {uplink}$", capsys.readouterr().out, re.MULTILINE)
     assert (tmp_path / "outputs" / "notebook" / "rounds.csv").is_file()
+    exec(load, names)
+    measured, told = capsys.readouterr().out.split()
+    assert measured == told
     exec(configured, {})
     assert "'up': " in capsys.readouterr().out
     write_run(tmp_path / "outputs" / "a")

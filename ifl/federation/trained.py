@@ -1,0 +1,254 @@
+"""Keeps the trained blocks of a finished run, and loads them as torch modules, without Hydra.
+
+Any base block goes with any modular block: that is what a run is for, and here they are.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ifl.client.client import Client
+from ifl.client.state import tensors_of
+from ifl.errors import ConfigError, IFLError
+from ifl.federation.build import Federation, Member
+from ifl.federation.class_counts import Pair
+from ifl.federation.own_code import own_code
+from ifl.models import SplitModel
+from ifl.runs import checkpoint
+from ifl.runs.checkpoint import State
+from ifl.runs.folder import read_about
+from ifl.runs.made import made, told
+from ifl.runs.wholeness import spoilt
+from ifl.seeding import global_stream
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("base", "modular")
+PREDICTIONS = "predictions.safetensors"
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A finished run: what it is, its tables, and its trained blocks in evaluation mode.
+
+    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them: images (B, C, H, W)
+    float32 in [-1, 1]; it returns z (B, d) float32. A modular block turns z into logits
+    (B, classes) float32.
+
+    Args:
+        path: the run's folder.
+        about: its run.json: configuration, method, data, totals, result.
+        bases, modulars: blocks by owner, the number of a client as text or "server".
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    bases: Mapping[str, nn.Module]
+    modulars: Mapping[str, nn.Module]
+
+    def compose(self, base: str | int, modular: str | int) -> SplitModel:
+        """Return the base block of one owner with the modular block of another.
+
+        Raises:
+            ConfigError: one of them has no such block.
+        """
+        for kind, owner, blocks in (
+            ("base", base, self.bases),
+            ("modular", modular, self.modulars),
+        ):
+            if str(owner) not in blocks:
+                raise ConfigError(f"{owner} has no {kind} block; choose one of {', '.join(blocks)}")
+        return SplitModel(self.bases[str(base)], self.modulars[str(modular)]).eval()
+
+    @property
+    def rounds(self) -> "pd.DataFrame":
+        """The rows of rounds.csv."""
+        import pandas as pd
+
+        return pd.read_csv(self.path / "rounds.csv")
+
+    def compositions(self) -> "pd.DataFrame":
+        """Return base, modular and accuracy (a fraction) of every composition at the end."""
+        import pandas as pd
+
+        owners = {"base": str, "modular": str}
+        rows = pd.read_csv(self.path / "compositions.csv", dtype=owners)
+        return (
+            rows[rows["round"] == rows["round"].max()].drop(columns="round").reset_index(drop=True)
+        )
+
+    def predictions(self) -> "pd.DataFrame":
+        """Return a row per composition and test sample: base, modular, sample, label, guess.
+
+        Raises:
+            IFLError: the run kept none.
+        """
+        import pandas as pd
+
+        path = self.path / PREDICTIONS
+        if not path.exists():
+            raise IFLError(f"{self.path} keeps no predictions; keep_predictions=true does")
+        kept = load_file(path)
+        labels = kept.pop("labels").numpy()
+        tables = []
+        for pair, its in kept.items():
+            base, _, modular = pair.partition("/")
+            columns = {"base": base, "modular": modular, "sample": range(len(labels))}
+            tables.append(pd.DataFrame({**columns, "label": labels, "guess": its.numpy()}))
+        return pd.concat(tables, ignore_index=True)
+
+
+def write_predictions(folder: Path, guesses: Mapping[Pair, Tensor], labels: Tensor) -> None:
+    """Keep the guessed classes (n,) of every composition and the labels (n,), as int32."""
+    tensors = {f"{base}/{modular}": its.int() for (base, modular), its in guesses.items()}
+    save_file({**tensors, "labels": labels.int().cpu()}, folder / PREDICTIONS)
+
+
+def blocks_state(federation: Federation) -> State:
+    """Return the blocks that are tested, by kind and owner, and what it takes to make them again.
+
+    "like" is the number of a client whose block of that kind is made alike.
+    """
+    engine, data = federation.engine, federation.data
+    tested = engine.method.blocks(engine.clients, engine.server)
+    kept = {
+        kind: {
+            owner: {
+                "tensors": tensors_of(block),
+                "like": _like(block, owner, kind, engine.clients),
+                "code": own_code(*block.modules()),
+            }
+            for owner, block in blocks.items()
+        }
+        for kind, blocks in zip(KINDS, tested, strict=True)
+    }
+    agreed = {"shape": list(data.shape), "classes": data.classes}
+    first = type(data.train)(data.train.x[:1], data.train.y[:1]).inputs()
+    agreed |= {"fusion_dim": engine.channel.agreed["d"], "tokens": not first.is_floating_point()}
+    return {"agreed": agreed, **kept}
+
+
+def _like(block: nn.Module, owner: str, kind: str, clients: Sequence[Client]) -> int | None:
+    """Return the number of a client with such a block, its owner's first."""
+    text, shapes = repr(block), _shapes(block)
+    for client in sorted(clients, key=lambda client: str(client.number) != owner):
+        other = getattr(client.model, kind)
+        if other is block or (repr(other) == text and _shapes(other) == shapes):
+            return client.number
+    return None
+
+
+def _shapes(block: nn.Module) -> dict[str, tuple[int, ...]]:
+    tensors = tensors_of(block).items()
+    return {name: () if nn.parameter.is_lazy(t) else tuple(t.shape) for name, t in tensors}
+
+
+def load(folder: Path | str, members: Sequence[Member] | None = None) -> Trained:
+    """Load a finished run's trained blocks.
+
+    The classes and functions that the run's configuration names have to be importable.
+
+    Args:
+        folder: of the run.
+        members: of a run that was built in Python: those that it was built from.
+
+    Raises:
+        IFLError: there is no finished run with trained blocks in the folder, or they cannot be
+            made here; says why.
+    """
+    path = Path(folder).expanduser()
+    about = read_about(path)
+    if about is None:
+        raise IFLError(f"{path} holds no run.json; name the folder of a run, as its last line does")
+    if not about.get("finished"):
+        raise IFLError(f"{path} is not finished; the command that made it resumes it")
+    if why := spoilt(path, about):
+        raise IFLError(f"{path}: {why}")
+    last = checkpoint.newest(path)
+    kept = last.state.get("blocks") if last else None
+    if kept is None:
+        raise IFLError(
+            f"{path} keeps no trained blocks: checkpoint_every was null, or an older version wrote "
+            "it; fresh=true runs it anew beside it"
+        )
+    make = _from_members(members) if members else _from_config(about.get("config"), kept["agreed"])
+    blocks = {
+        kind: {
+            owner: _block(make, kind, owner, entry, kept["agreed"])
+            for owner, entry in kept[kind].items()
+        }
+        for kind in KINDS
+    }
+    return Trained(path, about, blocks["base"], blocks["modular"])
+
+
+Make = Callable[[int, str], nn.Module]  # by a client's number and the kind
+
+
+def _from_members(members: Sequence[Member]) -> Make:
+    def make(number: int, kind: str) -> nn.Module:
+        member = members[number % len(members)]
+        return member.base() if kind == "base" else member.modular()
+
+    return make
+
+
+def _from_config(config: Any, agreed: Mapping[str, Any]) -> Make:
+    members = config["clients"]["members"] if isinstance(config, Mapping) else None
+    if not members or not isinstance(members[0], Mapping):
+        raise ConfigError(
+            "this run was built in Python, so its configuration does not say its networks; give "
+            "those that it was built from: ifl.load(folder, members=[...])"
+        )
+
+    def make(number: int, kind: str) -> nn.Module:
+        block: nn.Module = made(told(members[number % len(members)][kind], agreed))
+        return block
+
+    return make
+
+
+def _block(
+    make: Make, kind: str, owner: str, kept: Mapping[str, Any], agreed: Mapping[str, Any]
+) -> nn.Module:
+    """Make a block and give it the tensors that are kept of it."""
+    what = f"the {kind} block of {owner if owner == 'server' else f'client {owner}'}"
+    if kept["like"] is None:
+        raise ConfigError(f"{what} is like that of no client, so it cannot be made again")
+    with global_stream(0, "trained"):  # what it draws is replaced
+        block = make(kept["like"], kind).eval()
+        _materialise(block, kind, agreed)
+    mine = tensors_of(block)
+    if _shapes(block) != {name: tuple(tensor.shape) for name, tensor in kept["tensors"].items()}:
+        raise ConfigError(
+            f"{what} has other tensors than the code makes now; use the code that the run was "
+            "made with"
+        )
+    if own_code(*block.modules()) != kept["code"]:
+        warnings.warn(
+            f"the code of {what} is another one than when the run was made, or is read by another "
+            "version of Python: compare its accuracy with compositions()",
+            stacklevel=3,
+        )
+    with torch.no_grad():
+        for name, tensor in mine.items():
+            tensor.copy_(kept["tensors"][name])
+    return block
+
+
+def _materialise(block: nn.Module, kind: str, agreed: Mapping[str, Any]) -> None:
+    """Run a batch through a block with lazy layers, which have no tensors before."""
+    if not any(nn.parameter.is_lazy(p) for p in (*block.parameters(), *block.buffers())):
+        return
+    shape = (2, *agreed["shape"]) if kind == "base" else (2, agreed["fusion_dim"])
+    tokens = kind == "base" and agreed["tokens"]
+    x: Tensor = torch.zeros(shape, dtype=torch.int64 if tokens else torch.float32)
+    with torch.no_grad():
+        block(x)
