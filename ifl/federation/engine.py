@@ -141,16 +141,23 @@ class Engine:
         self.channel.ledger.totals.update(state["totals"])
 
     def evaluate(self, x: Tensor, y: Tensor) -> Compositions:
-        """Test every composition that exists on images x (n, C, H, W) and labels y (n,)."""
-        return compose(*self.method.blocks(self.clients, self.server), x, y, self.workers)
+        """Test every composition that exists on samples x (n, ...) and labels y (n,).
+
+        Blocks that draw random numbers even here do so in turn, in every evaluation the same.
+        """
+        blocks = self.method.blocks(self.clients, self.server)
+        if not any(client.draws_tested for client in self.clients):
+            return compose(*blocks, x, y, self.workers)
+        with self._stream("evaluation"):
+            return compose(*blocks, x, y)
 
     def _turns(
         self, talks: dict[int, Conversation], inbox: Mapping[int, Message], number: int, turn: int
     ) -> list[tuple[Client, Message | Tensor | None]]:
         """Let every client that still talks run to its next upload, or to its end and losses.
 
-        Clients whose modules draw random numbers take turns alone, since torch's global
-        generator is one for all threads.
+        Clients whose modules, augmentation or optimisers draw from global generators take turns
+        alone, since these are one for all threads.
         """
         talking = [c for c in self.clients if c.number in talks]
         quiet = [c for c in talking if not c.draws]
