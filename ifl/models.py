@@ -1,15 +1,15 @@
 """Builds networks split at the fusion layer, from ready-made blocks or any torch modules.
 
-A client's network is f_m(f_b(x)): the base block f_b maps images to the fusion output z
+A client's network is f_m(f_b(x)): the base block f_b maps samples to the fusion output z
 of the agreed dimension d, the modular block f_m maps z to logits (Krouka & Bennis 2025,
-arXiv 2509.22823). Any torch module that keeps this contract is a block.
+arXiv 2509.22823). Any torch module that keeps this contract is a block (``ifl.client.contract``).
 Pooling comes before ReLU: the same function, on a quarter of the values.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
+from math import prod
 
-import torch
 from torch import Tensor, nn
 
 from ifl.checks import check_whole, check_wholes
@@ -17,7 +17,7 @@ from ifl.errors import ConfigError
 
 
 class SplitModel(nn.Module):
-    """A base block (B, C, H, W) -> (B, d) and a modular block (B, d) -> (B, classes)."""
+    """A base block (B, ...) -> (B, d) and a modular block (B, d) -> (B, classes)."""
 
     def __init__(self, base: nn.Module, modular: nn.Module) -> None:
         super().__init__()
@@ -25,48 +25,21 @@ class SplitModel(nn.Module):
         self.modular = modular
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (B, classes) float32 of images x (B, C, H, W) float32."""
+        """Return logits (B, classes) float32 of samples x (B, ...) float32, or int64 tokens."""
         return self.modular(self.base(x))  # type: ignore[no-any-return]
-
-
-def check_contract(
-    model: SplitModel, name: str, shape: Sequence[int], fusion_dim: int, classes: int
-) -> None:
-    """Run one batch through both blocks and compare what comes out with the contract.
-
-    Raises:
-        ConfigError: names the client, the block, the expected and the found shape and dtype.
-    """
-    batch = 2
-    stages = [
-        ("base", model.base, (batch, *shape), (batch, fusion_dim)),
-        ("modular", model.modular, (batch, fusion_dim), (batch, classes)),
-    ]
-    training = model.training
-    model.eval()
-    for block, module, given, expected in stages:
-        try:
-            with torch.no_grad():
-                out = module(torch.zeros(given))
-        except (RuntimeError, ValueError, TypeError, IndexError, AssertionError) as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise ConfigError(
-                f"{name}: its {block} block does not take a {given} float32 batch ({reason[0]}); "
-                "its first layer must fit data.shape and fusion.dim"
-            ) from error
-        found = f"{tuple(out.shape)} {out.dtype}" if isinstance(out, Tensor) else repr(type(out))
-        wanted = f"{expected} {torch.float32}"
-        if found != wanted:
-            raise ConfigError(
-                f"{name}: its {block} block turns {given} into {found}, expected {wanted}; "
-                "its last layer must fit " + ("fusion.dim" if block == "base" else "data.classes")
-            )
-    model.train(training)
 
 
 def _check_widths(widths: Sequence[int], fusion_dim: int) -> None:
     check_wholes("widths", widths, 1)
     check_whole("fusion_dim", fusion_dim, 1)
+
+
+def _check_image(block: str, shape: Sequence[int]) -> None:
+    if len(shape) != 3:
+        raise ConfigError(
+            f"{block} takes images of channels, height and width, got samples of the shape "
+            f"{list(shape)}; clients=tabular has blocks (ifl.models.mlp_base) for any shape"
+        )
 
 
 def _dense(widths: Sequence[int]) -> list[nn.Module]:
@@ -78,10 +51,12 @@ def _dense(widths: Sequence[int]) -> list[nn.Module]:
 
 
 def mlp_base(shape: Sequence[int], widths: Sequence[int], fusion_dim: int) -> nn.Module:
-    """Fully connected base block: flatten, ``widths`` hidden units, z = ReLU of d units."""
+    """Fully connected base block: flatten, ``widths`` hidden units, z = ReLU of d units.
+
+    It takes float samples of any shape.
+    """
     _check_widths(widths, fusion_dim)
-    pixels = shape[0] * shape[1] * shape[2]
-    return nn.Sequential(nn.Flatten(), *_dense([pixels, *widths, fusion_dim]))
+    return nn.Sequential(nn.Flatten(), *_dense([prod(shape), *widths, fusion_dim]))
 
 
 def conv_base(
@@ -100,8 +75,10 @@ def conv_base(
         pool_every: a 2 x 2 max-pooling follows every so many convolutions.
 
     Raises:
-        ConfigError: a width is out of range, or the pooling leaves no pixel of the image.
+        ConfigError: a width is out of range, samples are no images, or the pooling leaves no
+            pixel of them.
     """
+    _check_image("conv_base", shape)
     _check_widths(widths, fusion_dim)
     check_wholes("channels", channels, 1)
     check_whole("pool_every", pool_every, 1)
@@ -131,7 +108,12 @@ def mlp_modular(fusion_dim: int, widths: Sequence[int], classes: int) -> nn.Modu
 
 
 def resnet18_base(shape: Sequence[int], fusion_dim: int) -> nn.Module:
-    """torchvision's ResNet-18 (He et al. 2016) with a 3 x 3 first convolution for small images."""
+    """torchvision's ResNet-18 (He et al. 2016) with a 3 x 3 first convolution for small images.
+
+    Raises:
+        ConfigError: samples are no images.
+    """
+    _check_image("resnet18_base", shape)
     from torchvision.models import resnet18
 
     net: nn.Module = resnet18(num_classes=fusion_dim)
@@ -152,6 +134,7 @@ def vit_base(
     Raises:
         ConfigError: the image is not a square of whole patches, or a size is out of range.
     """
+    _check_image("vit_base", shape)
     from torchvision.models import VisionTransformer
 
     sizes = {"patch": patch, "layers": layers, "heads": heads, "hidden": hidden}

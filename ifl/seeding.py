@@ -5,11 +5,19 @@ else's numbers, and every method sees the same partition and initial weights.
 """
 
 import hashlib
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+# The global generators themselves: a copy of what holds one of their methods has to draw from them.
+GLOBAL = (
+    np.random.rand.__self__,  # type: ignore[attr-defined]
+    random.random.__self__,  # type: ignore[attr-defined]
+    torch.default_generator,
+)
 
 
 def derive(seed: int, *purpose: str | int) -> int:
@@ -34,16 +42,49 @@ def numpy_rng(seed: int, *purpose: str | int) -> np.random.Generator:
 
 @contextmanager
 def global_stream(seed: int, *purpose: str | int, device: str = "cpu") -> Iterator[torch.Generator]:
-    """Let torch's global generators follow the named stream inside the block; yield the CPU's.
+    """Let the global generators follow the named stream inside the block; yield torch's CPU one.
 
-    Modules draw initial weights and dropout masks from torch's global generators
-    and take no other; outside the block those are left exactly as they were.
+    These are torch's, NumPy's (``np.random``) and Python's (``random``). Modules draw initial
+    weights and dropout masks from torch's and take no other, and a user's code may draw from any;
+    outside the block all are left exactly as they were.
     """
-    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
+    with kept_generators(device):
         value = derive(seed, *purpose)
         torch.default_generator.manual_seed(value)
-        if cuda:
-            with torch.cuda.device(cuda[0]):
+        if torch.device(device).type == "cuda":
+            with torch.cuda.device(device):
                 torch.cuda.manual_seed(value)
+        np.random.seed(value % 2**32)
+        random.seed(value)
         yield torch.default_generator
+
+
+@contextmanager
+def kept_generators(device: str = "cpu") -> Iterator[None]:
+    """Leave the global generators after the block as they were before it."""
+    cuda = [torch.device(device)] if torch.device(device).type == "cuda" else []
+    numpys, pythons = np.random.get_state(), random.getstate()
+    try:
+        with torch.random.fork_rng(devices=cuda):
+            yield
+    finally:
+        np.random.set_state(numpys)
+        random.setstate(pythons)
+
+
+def draws(act: Callable[[], object]) -> bool:
+    """Tell whether an action on the CPU draws from a global generator; it is left as it was.
+
+    >>> draws(lambda: torch.rand(1)), draws(random.random), draws(lambda: rng(0).initial_seed())
+    (True, True, False)
+    """
+    with kept_generators():
+        before = _states()
+        act()
+        return _states() != before
+
+
+def _states() -> tuple[object, ...]:
+    numpys = np.random.get_state()
+    held = [part.tobytes() if isinstance(part, np.ndarray) else part for part in numpys]
+    return torch.get_rng_state().numpy().tobytes(), held, random.getstate()

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, open_dict
 from ifl.client.client import Client
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
-from ifl.data.augment import Distortion
+from ifl.data.augment import Augment, Distortion
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid, Partition
 from ifl.federation.build import Federation, Member, build
@@ -89,12 +89,13 @@ def tiny() -> Build:
         seed: int = 0,
         optimizer: object = MOMENTUM,
         decay_rounds: int | None = None,
-        augment: Distortion = Distortion(),  # noqa: B008 (frozen)
+        augment: Augment = Distortion(),  # noqa: B008 (frozen)
+        batch_size: int = 8,
         partition: Partition = Iid(),  # noqa: B008 (frozen)
         **more: Any,
     ) -> Federation:
         optimizers = Optimizers(optimizer, optimizer, decay_rounds)  # type: ignore[arg-type]
-        training = Training(optimizers, batch_size=8, seed=seed, augment=augment)
+        training = Training(optimizers, batch_size, seed, augment=augment)
         chosen = members or (SMALL,)
         return build(TINY, partition, chosen, count, method, training, Float32(), DIM, **more)
 

@@ -3,12 +3,14 @@ import torch
 from conftest import CLASSES, DIM, SHAPE
 from torch import nn
 
+from ifl.client.contract import check_contract
 from ifl.errors import ConfigError
-from ifl.models import SplitModel, check_contract, conv_base, mlp_base, mlp_modular, vit_base
+from ifl.models import SplitModel, conv_base, mlp_base, mlp_modular, vit_base
 
 
 def checked(base: nn.Module, modular: nn.Module) -> None:
-    check_contract(SplitModel(base, modular), "client 3 (odd)", SHAPE, DIM, CLASSES)
+    x = torch.zeros(2, *SHAPE)
+    check_contract(SplitModel(base, modular), "client 3 (odd)", x, DIM, CLASSES, batch_size=4)
 
 
 def test_a_block_of_the_wrong_width_is_named_with_what_was_expected_and_found() -> None:

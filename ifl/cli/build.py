@@ -56,7 +56,7 @@ def make_block(config: Any, data: "Dataset", fusion_dim: int) -> "nn.Module":
     """Instantiate a base or modular block, told what it leaves out of what all must fit.
 
     A parameter of its class or function that is called shape, fusion_dim or classes, and that the
-    configuration does not set, gets data.shape (C, H, W), fusion.dim or data.classes.
+    configuration does not set, gets data.shape, fusion.dim or data.classes.
     """
     agreed = {"shape": data.shape, "fusion_dim": fusion_dim, "classes": data.classes}
     return make(told(moved(config), agreed))  # type: ignore[no-any-return]
@@ -71,6 +71,7 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.federation.evaluation import Evaluation
     from ifl.federation.participation import Participation
     from ifl.federation.workers import Workers, available_device
+    from ifl.seeding import global_stream
 
     members = config.clients.members
     whole_ones = isinstance(members, ListConfig) and all(
@@ -85,14 +86,18 @@ def assemble(config: DictConfig) -> "Federation":
     device, remark = available_device(config.runtime.device)
     if remark:
         print(remark)
-    optimizers = Optimizers(
-        make(config.optimizer.base),
-        make(config.optimizer.modular),
-        config.optimizer.get("decay_rounds"),
-    )
-    partition, method, codec = (make(config[group]) for group in ("partition", "method", "codec"))
-    training = Training(optimizers, config.batch_size, config.seed, device, make(config.augment))
-    data = hold_out(make(config.data), config.validation)
+    with global_stream(config.seed, "settings"):
+        optimizers = Optimizers(
+            make(config.optimizer.base),
+            make(config.optimizer.modular),
+            config.optimizer.get("decay_rounds"),
+        )
+        partition, method, codec, augment = (
+            make(config[group]) for group in ("partition", "method", "codec", "augment")
+        )
+    training = Training(optimizers, config.batch_size, config.seed, device, augment)
+    with global_stream(0, "data"):  # the same for every seed
+        data = hold_out(make(config.data), config.validation)
     block = partial(make_block, data=data, fusion_dim=config.fusion.dim)
     return build(
         partition=partition,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -9,16 +10,18 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.client.divergence import Watch
+from ifl.client.habits import habits, on_a_copy
 from ifl.client.memory import Memory
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
-from ifl.client.steps import PORTION, batched, draws, optimizer_of
+from ifl.client.steps import PORTION, batched, optimizer_of
+from ifl.data.augment import check_augment
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
-from ifl.seeding import rng
+from ifl.seeding import draws, rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
 
@@ -28,7 +31,7 @@ class Batch:
     """Samples of a client's shard and their places in it; unpacks as ``x, y = batch``.
 
     Args:
-        x: (B, C, H, W) float32 images, augmented.
+        x: (B, ...) float32 samples, augmented, or int64 tokens.
         y: (B,) int64 labels.
         places: (B,) int64, in the shard.
     """
@@ -43,7 +46,7 @@ class Batch:
 
 
 class Client:
-    """One party that learns: a split network on a shard of images.
+    """One party that learns: a split network on a shard.
 
     Mini-batches are drawn without replacement from a shuffled order that is drawn
     anew when fewer than ``batch_size`` samples of it are left.
@@ -55,7 +58,8 @@ class Client:
         disclosure: what its uploads tell of labels and z.
 
     Raises:
-        ConfigError: the shard holds less than one batch.
+        ConfigError: the shard holds less than one batch, or the augmentation of its first one is
+            not what was agreed on (``ifl.data.augment.check_augment``).
     """
 
     def __init__(
@@ -78,7 +82,13 @@ class Client:
         self.watch = Watch(name)
         # channels last: the same numbers, in the order that convolutions read them fastest
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
-        self.draws = draws(self.model, Shard(shard.x[:2], shard.y[:2]).inputs())
+        first = Shard(shard.x[: training.batch_size], shard.y[: training.batch_size]).inputs()
+        its = habits(self.model, name, first)
+        for block in its.changes:
+            getattr(model, block).register_forward_pre_hook(on_a_copy)
+        self.draws_tested = its.draws_tested  # from a global generator, when its blocks are tested
+        view = partial(check_augment, training.augment, first.to(training.device))
+        self.draws = its.draws or draws(view) or training.optimizers.draws  # in its own turns
         self.training = training
         self.disclosure = disclosure
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
@@ -104,7 +114,7 @@ class Client:
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
     def portions(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield all samples once as they are: x (n, C, H, W) float32, y (n,) int64."""
+        """Yield all samples once, not augmented: x (n, ...) as networks take them, y (n,) int64."""
         return batched(self._x, self._y, PORTION)
 
     def batch(self) -> Batch:
@@ -132,7 +142,7 @@ class Client:
         """Take one step of each optimiser on the cross-entropy of the whole network.
 
         Args:
-            x: (B, C, H, W) float32 images.
+            x: (B, ...) samples, as networks take them.
             y: (B,) int64 labels.
             optimizers: those that step; both blocks' if none is named.
             pull: adds a term in the fusion output z to the loss.

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from ifl.checks import check_above, check_made_of, check_whole, typed
+from ifl.checks import check_above, check_whole, typed
 from ifl.client.steps import OptimizerMaker
-from ifl.data.augment import Distortion
+from ifl.data.augment import Augment, Distortion, check_callable
 from ifl.errors import ConfigError
+from ifl.seeding import draws
 
 
 @dataclass(frozen=True)
@@ -28,22 +30,30 @@ class Optimizers:
     base: OptimizerMaker
     modular: OptimizerMaker
     decay_rounds: int | None = None
+    draws: bool = field(default=False, init=False)  # from a global generator, in a step
 
     def __post_init__(self) -> None:
         if self.decay_rounds is not None:
             check_whole("optimizer.decay_rounds", self.decay_rounds, 1)
+        drawing = False
         for block, maker in (("base", self.base), ("modular", self.modular)):
             trial = nn.Parameter(torch.zeros(1))
             trial.grad = torch.zeros(1)
             try:
                 optimizer = maker([trial])
-                optimizer.step()
+                drawing = draws(optimizer.step) or drawing
             except (TypeError, ValueError, RuntimeError, AttributeError) as error:
                 raise ConfigError(
                     f"optimizer.{block} refuses its settings ({error}); see the options of "
                     "torch.optim"
                 ) from error
+            if not isinstance(optimizer, Optimizer):
+                raise ConfigError(
+                    f"optimizer.{block} makes a {type(optimizer).__name__}; derive it from "
+                    "torch.optim.Optimizer, whose state a checkpoint keeps"
+                )
             self._check(f"optimizer.{block}", optimizer.defaults)
+        object.__setattr__(self, "draws", drawing)
 
     @staticmethod
     def _check(field: str, settings: Mapping[str, object]) -> None:
@@ -67,7 +77,7 @@ class Training:
 
     Args:
         optimizers, batch_size, seed, device: of every client.
-        augment: of the images of every batch.
+        augment: of the samples of every batch.
 
     Raises:
         ConfigError: the batch size or the seed is out of range.
@@ -77,9 +87,9 @@ class Training:
     batch_size: int
     seed: int = 0
     device: str = "cpu"
-    augment: Distortion = Distortion()  # noqa: RUF009 (frozen)
+    augment: Augment = Distortion()  # noqa: RUF009 (frozen)
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
         check_whole("seed", self.seed, 0)
-        check_made_of("augment", self.augment, Distortion)
+        check_callable(self.augment)

@@ -7,14 +7,13 @@ Warm Restarts", equation 5, without restarts.
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
-PORTION = 250  # images at a time, where no gradient is needed: more maps fall out of the cache
+PORTION = 250  # samples at a time, where no gradient is needed: more maps fall out of the cache
 
 
 def optimizer_of(block: nn.Module, maker: OptimizerMaker) -> Optimizer:
@@ -28,7 +27,8 @@ def descend(loss: Tensor, *optimizers: Optimizer, gradient: Tensor | None = None
     Args:
         gradient: of what is to fall with respect to ``loss``, where that is no scalar.
     """
-    loss.backward(gradient)
+    if loss.requires_grad:  # a base block without parameters has nothing to learn
+        loss.backward(gradient)
     for optimizer in optimizers:
         optimizer.step()
         for group in optimizer.param_groups:
@@ -48,15 +48,6 @@ def frozen(block: nn.Module) -> Iterator[None]:
         block.train(training)
         for parameter in learning:
             parameter.requires_grad_(True)
-
-
-def draws(model: nn.Module, x: Tensor) -> bool:
-    """Tell whether a training step of the model on x draws random numbers, as dropout does."""
-    trial = deepcopy(model).cpu().train()
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        before = torch.get_rng_state()
-        trial(x)
-        return not torch.equal(before, torch.get_rng_state())
 
 
 def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from torch import Generator
 
@@ -11,7 +12,7 @@ from ifl.comm.schema import Form, most_bytes
 from ifl.comm.wire import HEADER_LIMIT, parse
 from ifl.comm.zstd import compress, decompress, shared_out
 from ifl.errors import MessageError
-from ifl.seeding import rng
+from ifl.seeding import global_stream, rng
 
 UPLINK, DOWNLINK = "up", "down"
 UNPACKED_LIMIT = 2**30  # bytes of a compressed message down, which clients have no form for
@@ -49,6 +50,7 @@ class Channel:
         seed: names the streams of codecs that draw random numbers. Each tensor has its own, by
             direction, client, round, number of the message to or from this client in the round,
             and name; so nobody's presence shifts what another's message draws.
+        draws: whether the codec draws from a global generator, too: that is then such a stream.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class Channel:
         device: str = "cpu",
         agreed: Mapping[str, int] | None = None,
         seed: int = 0,
+        draws: bool = False,
     ) -> None:
+        self.draws = draws
         self.codec = codec
         self.classes = classes
         self.device = device
@@ -95,7 +99,8 @@ class Channel:
                 counts = shared_out(sizes(received), len(payload))
                 if client not in forms:
                     raise MessageError("it is one upload too many")
-                decoded = decode(received, self.codec, forms[client], self.agreed)
+                with self._streams("decoding", UPLINK, client):
+                    decoded = decode(received, self.codec, forms[client], self.agreed)
                 arrived[client] = self._placed(decoded)
             except MessageError as error:
                 refused[client] = error
@@ -117,7 +122,8 @@ class Channel:
             received = parse(self._unpacked(payload, UNPACKED_LIMIT))
             counts = shared_out(sizes(received), len(payload))
             self.ledger.totals[MULTICAST] += len(payload)
-            decoded = self._placed(decode(received, self.codec, None, self.agreed))
+            with self._streams("decoding", DOWNLINK, clients[0]):
+                decoded = self._placed(decode(received, self.codec, None, self.agreed))
             for client in clients:
                 arrived[client] = decoded
                 self.ledger.add(DOWNLINK, client, counts)
@@ -131,8 +137,15 @@ class Channel:
         def stream(name: str) -> Generator:
             return rng(self.seed, "codec", *place, name)
 
-        payload = encode(message, self.codec, self.classes, stream)
+        with self._streams("encoding", *place):
+            payload = encode(message, self.codec, self.classes, stream)
         return payload if self.codec.zstd is None else compress(payload, self.codec.zstd)
+
+    def _streams(self, *purpose: str | int) -> AbstractContextManager[object]:
+        if not self.draws:
+            return nullcontext()
+        count = self._carried[purpose[1], purpose[2]]  # type: ignore[index]
+        return global_stream(self.seed, "codec", *purpose, self._number, count)
 
     def _unpacked(self, payload: bytes, limit: int) -> bytes:
         return payload if self.codec.zstd is None else decompress(payload, limit)

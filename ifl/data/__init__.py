@@ -1,6 +1,6 @@
-"""Images and labels: sources, splits, partitions and augmentation."""
+"""Samples and labels: sources, splits, partitions and augmentation."""
 
 from ifl.data.dataset import Dataset, Shard
-from ifl.data.sources import digits, from_torchvision, kmnist10k
+from ifl.data.sources import breast_cancer, digits, from_torchvision, kmnist10k
 
-__all__ = ["Dataset", "Shard", "digits", "from_torchvision", "kmnist10k"]
+__all__ = ["Dataset", "Shard", "breast_cancer", "digits", "from_torchvision", "kmnist10k"]

@@ -1,41 +1,74 @@
-"""Holds images and labels in memory: a shard, a data set, and how one is split.
+"""Holds samples and labels in memory: a shard, a data set, and how one is split.
 
 Images stay uint8, as they were published; ``Shard.inputs`` scales a whole shard
-once, so that no per-sample transform runs in the training loop.
+once, so that no per-sample transform runs in the training loop. Floats and tokens are taken as
+they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ifl.checks import check_text, check_whole, check_wholes
+from ifl.data.contract import labels_of, samples_of
 from ifl.errors import ConfigError, DataError
 from ifl.seeding import numpy_rng
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Images x (n, C, H, W) uint8 and labels y (n,) int64 in [0, classes)."""
+    """Samples x (n, ...) and labels y (n,) int64 in [0, classes).
+
+    What is given is converted where nothing is lost (``ifl.data.contract``), arrays too.
+
+    Args:
+        x: uint8 images, scaled by ``inputs``; float32, taken as they are; or tokens, of a signed
+            integer type.
+
+    Raises:
+        DataError: x or y cannot be converted.
+    """
 
     x: Tensor
     y: Tensor
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "x", samples_of(self.x))
+        object.__setattr__(self, "y", labels_of(self.y))
+
     def __len__(self) -> int:
         return len(self.y)
 
+    def first(self, count: int) -> "Shard":
+        """Return the first samples, at most so many."""
+        return Shard(self.x[:count], self.y[:count])
+
     def inputs(self) -> Tensor:
-        """Return the images as the networks take them: (n, C, H, W) float32 in [-1, 1]."""
-        return self.x.float().div_(127.5).sub_(1.0)
+        """Return the samples as the networks take them: (n, ...) float32, or int64 for tokens.
+
+        uint8 images are scaled to [-1, 1].
+        """
+        if self.x.dtype == torch.uint8:
+            return self.x.float().div_(127.5).sub_(1.0)
+        return self.x if self.x.is_floating_point() else self.x.long()
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A named image set: disjoint train and test shards, shape C x H x W, class count.
+    """A named set of samples of one shape: disjoint train and test shards, class count.
+
+    Args:
+        shape: of a sample: channels, height and width of an image, (features,) of a table.
+        classes: 2 or more.
 
     Raises:
-        DataError: images or labels are not what shape and classes promise.
+        DataError: samples or labels are not what shape and classes promise, or the parts are of
+            different kinds.
+        ConfigError: shape, classes or name are none.
     """
 
     name: str
@@ -45,18 +78,66 @@ class Dataset:
     classes: int
 
     def __post_init__(self) -> None:
+        sizes: Any = self.shape
+        sizes = [*map(_plain, sizes)] if isinstance(sizes, Iterable) else sizes
+        check_promise(self.name, sizes, _plain(self.classes))
+        object.__setattr__(self, "shape", tuple(sizes))
+        object.__setattr__(self, "classes", _plain(self.classes))
         for part, shard in (("train", self.train), ("test", self.test)):
+            if not isinstance(shard, Shard):
+                raise DataError(
+                    f"{self.name}: {part} is a {type(shard).__name__}; make it a Shard(x, y)"
+                )
             if tuple(shard.x.shape) != (len(shard.y), *self.shape) or len(shard) == 0:
                 raise DataError(
-                    f"{self.name}: {part} holds {tuple(shard.x.shape)} images and {len(shard)} "
-                    f"labels, data.shape={list(self.shape)}; it needs one label per image"
+                    f"{self.name}: {part} holds {tuple(shard.x.shape)} samples and {len(shard)} "
+                    f"labels, data.shape={list(self.shape)}; it needs one label per sample of "
+                    "that shape"
                 )
             low, high = int(shard.y.min()), int(shard.y.max())
             if low < 0 or high >= self.classes:
                 raise DataError(
                     f"{self.name}: {part} labels run from {low} to {high}, data.classes="
                     f"{self.classes} allows 0 to {self.classes - 1}; correct data.classes"
+                    + (", or number the labels from 0" if low else "")
                 )
+        kinds = [_kind(shard.x) for shard in (self.train, self.test)]
+        if kinds[0] != kinds[1]:
+            raise DataError(
+                f"{self.name}: train holds {kinds[0]}, test {kinds[1]}, which are not scaled "
+                "alike; give both in one type"
+            )
+
+    def extremes(self) -> Tensor | None:
+        """Return the samples (2, ...) int64 with the least and the largest token; None of others.
+
+        What a network takes of both, it takes of all: an embedding has rows for all tokens.
+        """
+        if self.train.x.dtype == torch.uint8 or self.train.x.is_floating_point():
+            return None
+        x = torch.cat([self.train.inputs(), self.test.inputs()])
+        rows = x.flatten(1)
+        return x[torch.stack([rows.amin(dim=1).argmin(), rows.amax(dim=1).argmax()])]
+
+
+def _plain(number: object) -> int:
+    """Return NumPy's whole numbers as Python's, and anything else as it is."""
+    return int(number) if isinstance(number, np.integer) else number  # type: ignore[return-value]
+
+
+def _kind(x: Tensor) -> str:
+    if x.dtype == torch.uint8:
+        return "images (uint8)"
+    return "floats" if x.is_floating_point() else f"tokens ({x.dtype})"
+
+
+def check_dataset(data: object) -> Dataset:
+    """Return what a data set's function has made; raise DataError if it is none."""
+    if not isinstance(data, Dataset):
+        raise DataError(
+            f"data is a {type(data).__name__}; its _target_ has to return an ifl.Dataset"
+        )
+    return data
 
 
 def check_promise(name: str, shape: Sequence[int], classes: int, root: str = "data") -> None:
@@ -65,6 +146,13 @@ def check_promise(name: str, shape: Sequence[int], classes: int, root: str = "da
     check_text("data.root", root)
     check_wholes("data.shape", shape, 1)
     check_whole("data.classes", classes, 2)
+    if not len(shape):
+        raise ConfigError("data.shape must have a size or more, got []; [1] is a single number")
+
+
+def check_images(name: str, shape: Sequence[int], classes: int, root: str = "data") -> None:
+    """Raise ConfigError unless a set of images may be described and kept so."""
+    check_promise(name, shape, classes, root)
     if len(shape) != 3:
         raise ConfigError(f"data.shape must be channels, height and width, got {list(shape)}")
 
@@ -103,7 +191,8 @@ def hold_out(data: Dataset, fraction: float) -> Dataset:
             "0 tests on the test set"
         )
     if fraction == 0:
-        return data
+        return check_dataset(data)
+    check_dataset(data)
     name, (x, y) = f"{data.name}, validation", (data.train.x, data.train.y)
     kept, held = stratified_split(y.numpy(), fraction, numpy_rng(0, "data", name))
     if not len(kept) or not len(held):

@@ -1,10 +1,12 @@
-"""Loads image sets: the embedded digits, torchvision's sets, KMNIST-10k.
+"""Loads data sets: the embedded digits and tumours, torchvision's image sets, KMNIST-10k.
 
 KMNIST: Clanuwat et al. 2018, "Deep Learning for Classical Japanese Literature".
 Digits: Alpaydin & Kaynak 1998, the 1,797 images that scikit-learn carries.
+Breast cancer: Wolberg, Mangasarian, Street & Street 1993, the 569 tumours that it carries.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ifl.data import idx
-from ifl.data.dataset import Dataset, Shard, check_promise, stratified_split
+from ifl.data.dataset import Dataset, Shard, check_images, check_promise, stratified_split
 from ifl.errors import DataError
 from ifl.seeding import numpy_rng
 
@@ -28,7 +30,7 @@ def _split(name: str, x: Tensor, y: Tensor, shape: Sequence[int], classes: int) 
 
 def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "Digits") -> Dataset:
     """Load scikit-learn's 1,797 grey 8 x 8 digits, resized bilinearly to ``shape``, 80/20."""
-    check_promise(name, shape, classes)
+    check_images(name, shape, classes)
     from sklearn.datasets import load_digits  # seconds to import, needed here alone
 
     pixels, labels = load_digits(return_X_y=True)
@@ -38,6 +40,25 @@ def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "D
     )
     x = (large * (255 / 16)).round().to(torch.uint8)
     return _split(name, x, torch.tensor(labels, dtype=torch.int64), shape, classes)
+
+
+def breast_cancer(
+    shape: Sequence[int] = (30,), classes: int = 2, name: str = "Breast cancer"
+) -> Dataset:
+    """Load scikit-learn's 569 tumours, 30 features of each, malignant (0) or benign (1), 80/20.
+
+    Features are standardised by the mean and the standard deviation of the training part.
+    """
+    check_promise(name, shape, classes)
+    from sklearn.datasets import load_breast_cancer  # seconds to import, needed here alone
+
+    features, labels = load_breast_cancer(return_X_y=True)
+    raw = _split(name, torch.from_numpy(features), torch.from_numpy(labels), shape, classes)
+    sd, mean = torch.std_mean(raw.train.x.double(), dim=0, correction=0)
+    train, test = (
+        Shard((shard.x.double() - mean) / sd, shard.y) for shard in (raw.train, raw.test)
+    )
+    return replace(raw, train=train, test=test)
 
 
 def from_torchvision(
@@ -59,7 +80,7 @@ def from_torchvision(
         DataError: there is no such set, or it is not at ``root`` and cannot be downloaded,
             or what lies there is damaged or something else.
     """
-    check_promise(name, shape, classes, root)
+    check_images(name, shape, classes, root)
     import torchvision.datasets
 
     maker = getattr(torchvision.datasets, str(dataset), None)
@@ -112,7 +133,7 @@ def kmnist10k(
     Raises:
         DataError: a file is missing, or its md5 is wrong.
     """
-    check_promise(name, shape, classes, root)
+    check_images(name, shape, classes, root)
     raw = Path(root) / "KMNIST" / "raw"
     images, labels = (idx.read(raw / file, m, KMNIST_URL + file) for file, m in md5.items())
     x = torch.from_numpy(images).unsqueeze(1)

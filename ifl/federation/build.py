@@ -8,20 +8,23 @@ from torch import nn
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.contract import check_apart, check_contract, check_takes
 from ifl.client.privacy import Disclosure, Privacy
 from ifl.client.privatise import check_hidden
 from ifl.client.settings import Training
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
-from ifl.data.dataset import Dataset, Shard
+from ifl.comm.contract import check_codec
+from ifl.data.dataset import Dataset, Shard, check_dataset
 from ifl.data.partition import Partition
+from ifl.data.scaling import remarks
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
 from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
 from ifl.methods.base import Method
-from ifl.models import SplitModel, check_contract
+from ifl.models import SplitModel
 from ifl.seeding import global_stream, numpy_rng
 
 
@@ -71,12 +74,15 @@ def build(
     """Deal the training set to ``count`` clients that cycle through the members.
 
     The partition and client k's initial weights follow from the seed alone, so that every
-    method of one seed has the same.
+    method of one seed has the same. What looks wrong about the data's scale is printed.
 
     Raises:
-        ConfigError: a block breaks the contract, a shard is smaller than a batch, or the
-            method does not suit these clients, or hides nothing of what is to be hidden.
+        ConfigError: a block or the codec breaks its contract, a shard is smaller than a batch,
+            or the method does not suit these clients, or hides nothing of what is to be hidden.
+        DataError: data is no data set.
     """
+    for remark in remarks(check_dataset(data)):
+        print(remark)
     check_whole("clients.count", count, 1)
     check_whole("fusion.dim", fusion_dim, 1)
     check_whole("the number of clients.members", len(members), 1)
@@ -84,25 +90,34 @@ def build(
     check_hidden(method, disclosure)
     seed = training.seed
     labels = data.train.y.numpy()
-    parts = partition(labels, count, numpy_rng(seed, "partition"))
+    with global_stream(seed, "partition"):
+        parts = partition(labels, count, numpy_rng(seed, "partition"))
     order = np.concatenate(parts)
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])
     clients = []
+    tried = data.train.first(training.batch_size).inputs()
+    extreme = data.extremes()
     for number, (end, part) in enumerate(zip(ends, parts, strict=True)):
         member = members[number % len(members)]
         name = f"client {number} ({member.name})"
+        shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
         with global_stream(seed, "client", number, "weights"):
             try:
                 model = SplitModel(member.base(), member.modular())
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}") from error
+            own = shard.first(2).inputs() if len(shard) else tried
+            check_contract(model, name, own, fusion_dim, data.classes)
         if number < len(members):
-            check_contract(model, name, data.shape, fusion_dim, data.classes)
-        shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
+            check_contract(model, name, tried, fusion_dim, data.classes, training.batch_size)
+            if extreme is not None:
+                check_takes(model, name, extreme, fusion_dim, data.classes)
         clients.append(Client(name, number, model, shard, training, disclosure))
+    check_apart((client.name, client.model) for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim}
-    channel = Channel(codec, data.classes, training.device, agreed, seed)
+    drawing = check_codec(codec, data.classes)
+    channel = Channel(codec, data.classes, training.device, agreed, seed, drawing)
     engine = Engine(
         method, clients, channel, training, workers, participation, on_bad_upload, evaluation
     )

@@ -146,21 +146,28 @@ class Engine:
         self.channel.ledger.totals.update(state["totals"])
 
     def evaluate(self, x: Tensor, y: Tensor, number: int = 0) -> Compositions:
-        """Test compositions on images x (n, C, H, W) and labels y (n,): all, or those chosen.
+        """Test compositions on samples x (n, ...) and labels y (n,): all, or those chosen.
+
+        Blocks that draw random numbers even here do so in turn, in every evaluation the same.
 
         Args:
             number: of the round, which names what is drawn.
         """
         every = self.method.blocks(self.clients, self.server)
-        some = self._evaluated(number)
-        tested = compose(*some, x, y, self.workers, self.evaluation.local_only)
+        some, local_only = self._evaluated(number), self.evaluation.local_only
+        if any(client.draws_tested for client in self.clients):
+            with self._stream("evaluation"):
+                tested = compose(*some, x, y, local_only=local_only)
+        else:
+            tested = compose(*some, x, y, self.workers, local_only)
         if [*map(len, some)] == [*map(len, every)]:
             return tested
         return replace(tested, of=len(every[0]) * len(every[1]))
 
     def guesses(self, x: Tensor, number: int = 0) -> dict[Pair, Tensor]:
         """Return the guessed classes (n,) int64 of every composition that ``evaluate`` tests."""
-        return guesses(*self._evaluated(number), x, self.evaluation.local_only)
+        with self._stream("evaluation"):
+            return guesses(*self._evaluated(number), x, self.evaluation.local_only)
 
     def _evaluated(self, number: int) -> tuple[Blocks, Blocks]:
         bases, modulars = self.method.blocks(self.clients, self.server)
@@ -172,8 +179,8 @@ class Engine:
     ) -> list[tuple[Client, Message | Tensor | None]]:
         """Let every client that still talks run to its next upload, or to its end and losses.
 
-        Clients whose modules draw random numbers take turns alone, since torch's global
-        generator is one for all threads.
+        Clients whose modules, augmentation or optimisers draw from global generators take turns
+        alone, since these are one for all threads.
         """
         talking = [c for c in self.clients if c.number in talks]
         quiet = [c for c in talking if not c.draws]

@@ -140,7 +140,7 @@ def compose(
 
     Args:
         bases, modulars: blocks by owner.
-        x: (n, C, H, W) float32 test images, on the blocks' device.
+        x: (n, ...) test samples as networks take them, on the blocks' device.
         y: (n,) int64 labels.
         workers: do the base blocks and the portions of the test set, several at a time.
         local_only: leave cross compositions out.

@@ -43,6 +43,7 @@ def identity(federation: Federation, config: Mapping[str, Any]) -> dict[str, Any
             "method": own_code(engine.method, engine.server),
             "codec": own_code(engine.channel.codec),
             "optimizer": own_code(*_optimizers(engine)),
+            "augment": own_code(engine.training.augment),
         },
     }
 

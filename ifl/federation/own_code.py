@@ -6,6 +6,7 @@ layout do not count.
 
 import ast
 import dataclasses
+import functools
 import hashlib
 import inspect
 import sys
@@ -20,11 +21,12 @@ NOT_OWN -= {"__main__"}  # a notebook's, or a script's
 def own_code(*things: object) -> str:
     """Return the sha256 of the code of these objects' classes; empty if none is a user's own.
 
-    Classes that these derive from count, and the functions and classes that they name where
-    these are of the same module.
+    A function, also one with some arguments set (a partial), counts itself. Classes that these
+    derive from count, and the functions and classes that they name where these are of the same
+    module.
     """
     found: dict[str, str] = {}
-    waiting: list[Any] = [type(thing) for thing in things]
+    waiting: list[Any] = [_coded(thing) for thing in things]
     while waiting:
         thing = waiting.pop()
         name = f"{thing.__module__}.{thing.__qualname__}"
@@ -41,6 +43,13 @@ def own_code(*things: object) -> str:
             if inspect.isclass(other) or isinstance(other, FunctionType):
                 waiting.append(other)
     return hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest() if found else ""
+
+
+def _coded(thing: object) -> object:
+    """Return the function that a thing is or calls, or else its class."""
+    while isinstance(thing, functools.partial):
+        thing = thing.func
+    return thing if isinstance(thing, FunctionType | type) else type(thing)
 
 
 def _functions(cls: type) -> dict[str, FunctionType]:

@@ -37,7 +37,8 @@ class Centralized:
     A round is tau steps, as many as each network takes in the other methods.
 
     Bytes, n samples of C*H*W uint8 pixels in all, label type of b bytes, plus one header
-    a client: uplink n*(C*H*W + b), each client's when it first comes; downlink none.
+    a client: uplink n*(C*H*W + b), each client's when it first comes; downlink none. Samples of
+    floats pass the codec, 4 bytes a value in float32; tokens keep their type.
 
     Args:
         tau: steps a round.
@@ -47,7 +48,7 @@ class Centralized:
 
     sends: ClassVar[Sends] = "once"
     hides: ClassVar[bool] = False
-    kinds: ClassVar[Mapping[str, str]] = {"x": "images", "y": "labels"}
+    kinds: ClassVar[Mapping[str, str]] = {"x": "images", "y": "labels"}  # or other samples
 
     tau: int = 10
     architecture: int = 0
@@ -69,10 +70,7 @@ class Centralized:
                 f"got {self.architecture}"
             )
         model = deepcopy(clients[self.architecture].model)
-        forms = {
-            c.number: {"x": Expected(c.shard.x.shape, torch.uint8), "y": labels(len(c.shard))}
-            for c in clients
-        }
+        forms = {c.number: _form(c.shard) for c in clients}
         return CentralizedServer(model, training, self.tau, forms)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
@@ -87,6 +85,11 @@ class Centralized:
         """Return the server's one network."""
         assert isinstance(server, CentralizedServer)
         return {"server": server.model.base}, {"server": server.model.modular}
+
+
+def _form(shard: Shard) -> Form:
+    kind = None if shard.x.is_floating_point() else shard.x.dtype
+    return {"x": Expected(tuple(shard.x.shape), kind), "y": labels(len(shard))}
 
 
 class CentralizedServer(StatelessServer):
@@ -135,12 +138,21 @@ class CentralizedServer(StatelessServer):
         return torch.stack(losses)
 
     def state(self) -> State:
-        """Return the learner's state, without the data: its clients still have that."""
-        return {"came": self.came, "learner": self.learner.state() if self.learner else None}
+        """Return the learner's state, without the data that its clients still have.
+
+        Floats are not what they have: they passed a codec.
+        """
+        floats = self.learner.shard.x if self.learner else None
+        if floats is not None and not floats.is_floating_point():
+            floats = None
+        learner = self.learner.state() if self.learner else None
+        return {"came": self.came, "learner": learner, **({} if floats is None else {"x": floats})}
 
     def load_state(self, state: State, clients: Sequence[Client]) -> None:
         """Gather the shards in the order in which they came and go on from the learner's state."""
         if state["came"]:
             self._gather({k: clients[k].shard for k in state["came"]})
             assert self.learner is not None
+            if "x" in state:
+                self.learner.hold(Shard(state["x"], self.learner.shard.y))
             self.learner.load_state(state["learner"])

@@ -13,6 +13,7 @@ from torch import Generator
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.contract import check_learns_from_one
 from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
@@ -58,9 +59,15 @@ class FedGH:
         """Give every modular block the same start; return the server that trains its own.
 
         Raises:
-            ConfigError: the modular blocks are not of one architecture.
+            ConfigError: the modular blocks are not of one architecture, or cannot learn from one
+                row at a time.
         """
         same_start("method=fedgh", clients, "modular")
+        check_learns_from_one(
+            clients[0],
+            "method=fedgh trains it on one mean at a time; use clients without batch "
+            "normalisation there",
+        )
         return FedGHServer(clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:

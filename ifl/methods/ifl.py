@@ -14,6 +14,7 @@ from torch import Generator
 
 from ifl.checks import check_one_of, check_whole
 from ifl.client.client import Client
+from ifl.client.contract import check_learns_from_one
 from ifl.client.privatise import check_choice, release
 from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
@@ -92,6 +93,14 @@ class IFL:
         for client in clients:
             check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
+            rows = self.upload.rows or training.batch_size
+            alone = self.stage2 == "per_client" or len(clients) == 1
+            if self.relay_rows == 1 or (rows == 1 and alone):
+                check_learns_from_one(
+                    client,
+                    "stage 2 has steps of one row here; raise method.relay_rows, "
+                    "method.upload.rows or batch_size to 2 or more",
+                )
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:

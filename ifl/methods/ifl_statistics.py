@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client.client import Client
+from ifl.client.contract import check_learns_from_one
 from ifl.client.memory import Kept
 from ifl.client.settings import Training
 from ifl.client.steps import frozen
@@ -98,9 +99,17 @@ class IFLStatistics:
         check_one_of("method.relay", self.relay, "all", "merged")
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
-        """Tell the clients how many they are; return a stateless server."""
+        """Tell the clients how many they are; return a stateless server.
+
+        Raises:
+            ConfigError: a step of stage 2 has one row, and a block cannot learn from that.
+        """
         for client in clients:
             client.memory.of(Statistics).clients = len(clients)
+            if (self.rows or len(clients) * training.batch_size) == 1:
+                check_learns_from_one(
+                    client, "method.rows=1 makes stage 2 of single rows; take 2 or more"
+                )
         return StatisticsServer({c.number: gaussians_form(c) for c in clients}, self.relay)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from hydra.utils import instantiate
 from torch import Tensor
 
 from ifl.data.augment import Distortion
+from ifl.errors import ConfigError
 from ifl.methods.local import Local
 from ifl.seeding import rng
 
@@ -74,6 +76,57 @@ def test_a_bend_displaces_by_at_most_its_bound_and_neighbours_alike(
     assert (inner[..., 1:] - inner[..., :-1]).abs().max() < 0.05
 
 
+def disc(high: int, wide: int, radius: float = 9.0) -> Tensor:
+    """Return a white disc in the middle of a black image."""
+    down, right = torch.meshgrid(
+        torch.arange(high) - (high - 1) / 2, torch.arange(wide) - (wide - 1) / 2, indexing="ij"
+    )
+    return ((down**2 + right**2 <= radius**2).float() * 2 - 1).expand(6, 1, -1, -1).contiguous()
+
+
+def extent(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how wide and how high the light of each image is."""
+    light = x.squeeze(1) > 0
+    return light.any(dim=1).sum(dim=1), light.any(dim=2).sum(dim=1)
+
+
+@pytest.mark.parametrize("sides", [(28, 56), (56, 28), (28, 28), (40, 31)])
+@pytest.mark.parametrize("degrees", [30, 90])
+def test_a_disc_stays_a_disc_on_an_image_of_any_sides(
+    sides: tuple[int, int], degrees: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most(monkeypatch)
+    x = disc(*sides)
+    turned = Distortion(degrees=degrees)(x, rng(0))
+    for before, after in zip(extent(x), extent(turned), strict=True):
+        assert (before - after).abs().max() <= 2
+    assert float((turned - x).abs().mean()) < 0.12
+
+
+@pytest.mark.parametrize("sides", [(28, 56), (56, 28)])
+def test_shear_and_bend_are_as_on_a_square_of_the_same_pixels(
+    sides: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most(monkeypatch)
+    for distortion in (
+        Distortion(shear=0.5),
+        Distortion(bend=0.2),
+        Distortion(degrees=20, shear=1),
+    ):
+        square = distortion(disc(28, 28, 6.0), rng(0))
+        other = distortion(disc(*sides, 6.0), rng(0))
+        top, left = (sides[0] - 28) // 2, (sides[1] - 28) // 2
+        assert torch.allclose(other[..., top : top + 28, left : left + 28], square, atol=1e-4)
+
+
+def test_a_bend_is_as_smooth_along_either_side() -> None:
+    ramps = torch.linspace(-1, 1, 84).expand(40, 1, 28, 84)
+    moved = Distortion(bend=0.3)(ramps, rng(0)) - ramps
+    inner = moved[..., 6:-6, 12:-12]
+    across, down = inner.diff(dim=3).std(), inner.diff(dim=2).std()
+    assert 0.7 < float(across / down) < 1.4
+
+
 def test_amounts_of_nothing_leave_images_as_they_are() -> None:
     x = picture()
     assert Distortion()(x, rng(0)) is x
@@ -123,3 +176,43 @@ def test_the_options_have_the_amounts_that_they_name(option: str, amounts: int) 
     made = instantiate(composed(f"augment={option}").augment)
     values = (made.degrees, made.shift, made.scale, made.shear, made.bend)
     assert sum(value > 0 for value in values) == amounts
+
+
+def halved(x: Tensor, draws: torch.Generator) -> Tensor:
+    """Mask a random half of all values."""
+    return x * (torch.rand(x.shape, generator=draws) < 0.5)
+
+
+def test_any_callable_is_an_augmentation(tiny: Build) -> None:
+    first, again = (clients(tiny(Local(), augment=halved))[0].batch() for _ in range(2))
+    plain = clients(tiny(Local()))[0].batch()
+    assert torch.equal(first.x, again.x)
+    assert torch.equal(first.y, plain.y)
+    kept = first.x != 0
+    assert 0.4 < float(kept.float().mean()) < 0.6
+    assert torch.equal(first.x[kept], plain.x[kept])
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "a number": (3, r"augment must be a callable \(x, generator\) -> x, got 3"),
+    "of x alone": (lambda x: x, "augment fails on a batch .* positional argument"),
+    "cropping": (lambda x, _: x[..., 1:], r"augment turns \(8, 1, 6, 6\) .* into \(8, 1, 6, 5\)"),
+    "of doubles": (lambda x, _: x.double(), "into .* torch.float64 on cpu; it has to return the"),
+    "in place, of nothing": (lambda x, _: x.clamp_(-1, 1) and None, "augment fails|into NoneType"),
+    "to infinity": (lambda x, _: x / 0, "augment makes values that are not finite"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_an_augmentation_that_breaks_the_contract_is_one_sentence(kind: str, tiny: Build) -> None:
+    augment, sentence = WRONG[kind]
+    with pytest.raises(ConfigError, match=sentence) as error:
+        tiny(Local(), augment=augment)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_image_is_not_distorted() -> None:
+    for x in (torch.zeros(4, 30), torch.zeros(4, 1, 6, 6).long()):
+        assert Distortion()(x, rng(0)) is x
+        with pytest.raises(ConfigError, match="use augment=none"):
+            ALL(x, rng(0))

@@ -134,5 +134,5 @@ def test_labels_and_shapes_that_break_the_promise_are_named() -> None:
     with pytest.raises(DataError, match=r"data.shape=\[1, 5, 5\]"):
         Dataset("d", good, good, (1, 5, 5), 2)
     short = Shard(good.x, torch.tensor([0]))
-    with pytest.raises(DataError, match="one label per image"):
+    with pytest.raises(DataError, match="one label per sample"):
         Dataset("d", short, good, (1, 4, 4), 2)

@@ -189,6 +189,13 @@ def test_the_code_for_notebooks_runs(
     assert capsys.readouterr().out == "ifl [0.6]\n"
 
 
+def test_the_examples_of_extending_run_together(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = re.findall(r"```python\n(.*?)```", text_of("docs/extending.md"), re.DOTALL)
+    assert len(examples) == 7
+    exec("\n".join(examples), {"__name__": "extending"})
+    assert capsys.readouterr().out == "True\n"
+
+
 # --- the site
 
 

@@ -19,8 +19,12 @@ PARAMS = "params"
 
 
 def state(module: nn.Module) -> list[Tensor]:
-    """Return every floating-point parameter and buffer, without graph, as the state dict does."""
-    return [t for t in module.state_dict().values() if t.is_floating_point()]
+    """Return every floating-point parameter and buffer, without graph, as the state dict does.
+
+    One that has several names, as tied weights have, is there once.
+    """
+    floats = [t for t in module.state_dict().values() if t.is_floating_point()]
+    return list({(t.data_ptr() or id(t), t.shape, t.stride()): t for t in floats}.values())
 
 
 def pack(module: nn.Module, samples: int) -> Message:

@@ -11,10 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from ifl.cli.build import assemble, make, make_block
 from ifl.cli.config import CONF
 from ifl.client.privacy import ClippedNoise
+from ifl.data.dataset import Dataset
 from ifl.errors import ConfigError
 from ifl.seeding import global_stream
 from ifl.trials.attack.attacks import PAPER, PLAIN, STATISTICS, Attack, Effort, Pictures, Row
 from ifl.trials.attack.exposure import Coded, Exposure, Noisy
+from ifl.trials.attack.similarity import WINDOW
 
 ATTACKED = "ifl.methods.ifl.IFL"  # the class whose z and y are attacked
 
@@ -38,6 +40,7 @@ def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pi
     config = composed(options, seed)
     federation = assemble(config)
     clients, members = federation.engine.clients, config.clients.members
+    check_attackable(federation.data)
     if len(clients) < 2:
         raise ConfigError(
             f"clients.count must be at least 2, a victim and an attacker, got {len(clients)}"
@@ -71,6 +74,26 @@ def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pi
         pictures.append(images)
         print(f"seed {seed}: {victim.name} attacked", flush=True)
     return rows, pictures, federation.data.name
+
+
+def check_attackable(data: Dataset) -> None:
+    """Raise ConfigError unless the samples are images that can be compared.
+
+    Their values have to be those of uint8, scaled, and they as large as a window of SSIM.
+    """
+    x = data.train.x
+    images = len(data.shape) == 3 and (x.dtype == torch.uint8 or x.is_floating_point())
+    if not images or min(data.shape[1:]) < WINDOW:
+        raise ConfigError(
+            f"attacks reconstruct images of {WINDOW} x {WINDOW} pixels or more, got {data.name} "
+            f"with samples of the shape {list(data.shape)}; use --data digits, say"
+        )
+    inputs = data.train.inputs()
+    if inputs.min() < -1 or inputs.max() > 1:
+        raise ConfigError(
+            f"attacks compare images in [-1, 1], got {data.name} with values from "
+            f"{float(inputs.min()):.3g} to {float(inputs.max()):.3g}; scale them"
+        )
 
 
 def composed(options: argparse.Namespace, seed: int) -> DictConfig:
