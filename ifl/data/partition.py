@@ -1,10 +1,11 @@
 """Partitions the samples among clients: labels -> one index array per client.
 
-Every partition is disjoint and exhaustive. A partition is a small object, checked
+Every partition here is disjoint and exhaustive. A partition is a small object, checked
 when it is made, called as ``partition(labels, clients, generator)`` with labels (n,)
 integers; it returns a list of ``clients`` sorted int64 arrays.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +16,21 @@ from ifl.errors import ConfigError
 
 
 class Partition(Protocol):
-    """The contract above."""
+    """A callable as above: an object, or a function of one's own.
+
+    A parameter called ``owners`` gets the owner of each sample, (n,) int64 or text, or None if
+    the data set names none. What is returned is held to this: a list, one entry for each client,
+    of one-dimensional arrays, lists or tensors of whole numbers from 0 to n - 1, none empty, no
+    sample twice and none left out. Attributes of the object or function allow more:
+
+    - ``overlap = True``: a sample may be with several clients;
+    - ``repeats = True``: a client may have a sample several times;
+    - ``exhaustive = False``: samples may be with nobody.
+    """
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
-    ) -> list[np.ndarray]:
+    ) -> Sequence[np.ndarray]:
         """Return the clients' indices."""
 
 

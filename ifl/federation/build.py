@@ -14,6 +14,7 @@ from ifl.client.settings import Training
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
 from ifl.data.dataset import Dataset, Shard
+from ifl.data.dealing import deal
 from ifl.data.partition import Partition
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
@@ -72,8 +73,9 @@ def build(
     method of one seed has the same.
 
     Raises:
-        ConfigError: a block breaks the contract, a shard is smaller than a batch, or the
-            method does not suit these clients, or hides nothing of what is to be hidden.
+        ConfigError: a block breaks the contract, the partition does not deal as it has to, a
+            shard is smaller than a batch, or the method does not suit these clients, or hides
+            nothing of what is to be hidden.
     """
     check_whole("clients.count", count, 1)
     check_whole("fusion.dim", fusion_dim, 1)
@@ -82,7 +84,7 @@ def build(
     check_hidden(method, disclosure)
     seed = training.seed
     labels = data.train.y.numpy()
-    parts = partition(labels, count, numpy_rng(seed, "partition"))
+    parts = deal(partition, labels, count, numpy_rng(seed, "partition"))
     order = np.concatenate(parts)
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])
