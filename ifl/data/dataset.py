@@ -11,6 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ifl.checks import check_text, check_whole, check_wholes
+from ifl.data.owners import checked_owners
 from ifl.errors import ConfigError, DataError
 from ifl.seeding import numpy_rng
 
@@ -34,6 +35,12 @@ class Shard:
 class Dataset:
     """A named image set: disjoint train and test shards, shape C x H x W, class count.
 
+    Args:
+        owners: (n,) whose each training sample is, numbers or text, for ``partition=by``; None
+            if that is not known.
+        class_names: of class 0, 1, ...; empty if they have none.
+        remarks: sentences that a user should read before training.
+
     Raises:
         DataError: images or labels are not what shape and classes promise.
     """
@@ -43,8 +50,14 @@ class Dataset:
     test: Shard
     shape: tuple[int, ...]
     classes: int
+    owners: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.owners is not None:
+            whose = f"{self.name}: owners"
+            object.__setattr__(self, "owners", checked_owners(self.owners, len(self.train), whose))
         for part, shard in (("train", self.train), ("test", self.test)):
             if tuple(shard.x.shape) != (len(shard.y), *self.shape) or len(shard) == 0:
                 raise DataError(
@@ -111,4 +124,6 @@ def hold_out(data: Dataset, fraction: float) -> Dataset:
             f"validation={fraction} splits {len(y)} training samples into {len(kept)} and "
             f"{len(held)}; choose a fraction that leaves some of a class in both"
         )
-    return replace(data, name=name, train=Shard(x[kept], y[kept]), test=Shard(x[held], y[held]))
+    owners = None if data.owners is None else data.owners[kept]
+    train, test = Shard(x[kept], y[kept]), Shard(x[held], y[held])
+    return replace(data, name=name, train=train, test=test, owners=owners)

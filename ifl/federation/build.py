@@ -15,6 +15,7 @@ from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.dealing import deal
+from ifl.data.owners import By
 from ifl.data.partition import Partition
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
@@ -47,6 +48,12 @@ class Federation:
     disclosure: Disclosure  # of every client
     parts: Sequence[np.ndarray]
 
+    def owners(self) -> list[list[str]] | None:
+        """Return whose samples each client holds; None if the data set does not say."""
+        if self.data.owners is None:
+            return None
+        return [[str(o) for o in np.unique(self.data.owners[part])] for part in self.parts]
+
     def class_table(self) -> np.ndarray:
         """Return how many samples of each class each client holds: (clients, classes) int64."""
         shards = [client.shard.y.numpy() for client in self.engine.clients]
@@ -57,7 +64,7 @@ def build(
     data: Dataset,
     partition: Partition,
     members: Sequence[Member],
-    count: int,
+    count: int | None,
     method: Method,
     training: Training,
     codec: Codec,
@@ -69,6 +76,8 @@ def build(
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
+    With ``partition=by`` no count is a client for each owner. Remarks on the data are printed.
+
     The partition and client k's initial weights follow from the seed alone, so that every
     method of one seed has the same.
 
@@ -77,14 +86,20 @@ def build(
             shard is smaller than a batch, or the method does not suit these clients, or hides
             nothing of what is to be hidden.
     """
+    for remark in data.remarks:
+        print(remark)
+    if isinstance(partition, By):
+        data = data if data.owners is not None else partition.owned(data)
+        count = partition.clients(data) if count is None else count
     check_whole("clients.count", count, 1)
+    assert count is not None
     check_whole("fusion.dim", fusion_dim, 1)
     check_whole("the number of clients.members", len(members), 1)
     disclosure = privacy.disclosure(data.classes)
     check_hidden(method, disclosure)
     seed = training.seed
     labels = data.train.y.numpy()
-    parts = deal(partition, labels, count, numpy_rng(seed, "partition"))
+    parts = deal(partition, labels, count, numpy_rng(seed, "partition"), data.owners)
     order = np.concatenate(parts)
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])

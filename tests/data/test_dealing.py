@@ -142,7 +142,7 @@ def test_a_partition_that_fails_is_a_sentence_with_the_line() -> None:
 
 
 def test_a_partition_that_takes_owners_is_given_them() -> None:
-    def own(labels: np.ndarray, clients: int, generator: object, owners: Any) -> Any:
+    def own(labels: np.ndarray, clients: int, generator: object, owners: Any = None) -> Any:
         return [np.flatnonzero(owners == name) for name in np.unique(owners)]
 
     owners = np.array(["a", "b"])[LABELS % 2]
