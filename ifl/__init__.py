@@ -50,14 +50,18 @@ if TYPE_CHECKING:
     from ifl.client.settings import Training as Training
     from ifl.comm.codecs import Float32 as Float32
     from ifl.comm.message import Message as Message
+    from ifl.data.arrays import from_arrays as from_arrays
     from ifl.data.augment import Distortion as Distortion
     from ifl.data.dataset import Dataset as Dataset
     from ifl.data.dataset import Shard as Shard
+    from ifl.data.folder import from_folder as from_folder
+    from ifl.data.owners import By as By
     from ifl.data.partition import Classes as Classes
     from ifl.data.partition import Dirichlet as Dirichlet
     from ifl.data.partition import Iid as Iid
+    from ifl.data.partition import Quantity as Quantity
     from ifl.data.sources import digits as digits
-    from ifl.data.sources import from_torchvision as from_torchvision
+    from ifl.data.vision import from_torchvision as from_torchvision
     from ifl.errors import IFLError as IFLError
     from ifl.federation.build import Federation as Federation
     from ifl.federation.build import Member as Member
@@ -94,8 +98,12 @@ _WHERE = {
     "ifl.models": ["SplitModel", "conv_base", "mlp_base", "mlp_modular"],
     "ifl.data.augment": ["Distortion"],
     "ifl.data.dataset": ["Dataset", "Shard"],
-    "ifl.data.partition": ["Classes", "Dirichlet", "Iid"],
-    "ifl.data.sources": ["digits", "from_torchvision"],
+    "ifl.data.partition": ["Classes", "Dirichlet", "Iid", "Quantity"],
+    "ifl.data.owners": ["By"],
+    "ifl.data.sources": ["digits"],
+    "ifl.data.arrays": ["from_arrays"],
+    "ifl.data.folder": ["from_folder"],
+    "ifl.data.vision": ["from_torchvision"],
     "ifl.runs.folder": ["RunFolder", "read_about"],
     "ifl.analysis.collect": ["Group", "Run", "group_runs", "load_runs"],
     "ifl.errors": ["IFLError"],

@@ -183,6 +183,8 @@ def _read(path: Path) -> Run:
         facts |= {"digest": str(about.get("data_digest") or "")}
         facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
         config = relevant(about["config"], "seed")
+        if config["clients.count"] is None:  # as many as there were owners
+            config["clients.count"] = len(pd.read_csv(path / "partition.csv"))
         rounds = pd.read_csv(path / "rounds.csv", usecols=[*TABLES["rounds"]], dtype=float)
         sent = rounds[["uplink_bytes", "downlink_bytes"]]
         rounds[["uplink_mb", "downlink_mb"]] = sent / BYTES_PER_MB

@@ -7,6 +7,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from ifl.cli.config import typed_from
 from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
 from ifl.runs.made import told
@@ -66,13 +67,18 @@ def assemble(config: DictConfig) -> "Federation":
     """Build the federation that a configuration describes; every setting is checked here."""
     from ifl.client.privacy import Privacy
     from ifl.client.settings import Optimizers, Training
-    from ifl.data.dataset import hold_out
+    from ifl.data.dataset import check_dataset, hold_out
+    from ifl.data.owners import By
     from ifl.federation.build import Member, build
     from ifl.federation.evaluation import Evaluation
     from ifl.federation.participation import Participation
     from ifl.federation.workers import Workers, available_device
     from ifl.seeding import global_stream
 
+    config = config.copy()
+    for section, key in (("data", "root"), ("partition", "owners")):
+        if isinstance(config[section], DictConfig) and config[section].get(key) is not None:
+            config[section][key] = typed_from(config[section][key])
     members = config.clients.members
     whole_ones = isinstance(members, ListConfig) and all(
         isinstance(member, DictConfig) and set(member) == {"name", "base", "modular"}
@@ -97,7 +103,13 @@ def assemble(config: DictConfig) -> "Federation":
         )
     training = Training(optimizers, config.batch_size, config.seed, device, augment)
     with global_stream(0, "data"):  # the same for every seed
-        data = hold_out(make(config.data), config.validation)
+        data = check_dataset(make(config.data))
+    if isinstance(partition, By):
+        data = partition.owned(data)
+    for key in ("shape", "classes"):  # for blocks that refer to them
+        if key in config.data and config.data[key] is None:
+            config.data[key] = getattr(data, key)
+    data = hold_out(data, config.validation)
     block = partial(make_block, data=data, fusion_dim=config.fusion.dim)
     return build(
         partition=partition,

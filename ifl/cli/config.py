@@ -1,6 +1,7 @@
 """Locates the configuration, checks its keys and names a run's folder.
 
-Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once.
+Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once, contents,
+name_of.
 """
 
 from collections.abc import Mapping, Set
@@ -12,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from ifl.checks import check_flag, check_text, check_whole, typed
 from ifl.cores import available_cores
+from ifl.data import contents as files
 from ifl.errors import ConfigError
 from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, recipe
 
@@ -76,6 +78,34 @@ def runs_at_once(workers: int | None, threads: int) -> int:
     return max(1, cores_of_run(None, 1) // cores_of_run(workers, threads))
 
 
+def contents(root: str | None, kind: str = "files") -> str | None:
+    """Return what tells the contents of files, for a run's identity."""
+    return files.contents(None if root is None else typed_from(root), kind)
+
+
+def typed_from(root: str) -> str:
+    """Return a path as it is from here, where Hydra has changed the folder (hydra.job.chdir)."""
+    if not HydraConfig.initialized() or not HydraConfig.get().job.chdir:
+        return root
+    return str(Path(HydraConfig.get().runtime.cwd) / Path(str(root)).expanduser())
+
+
+def same_files(config: Mapping[str, Any]) -> bool:
+    """Return whether the files that a run was made of have not changed since."""
+    places = (config.get("data"), "root"), (config.get("partition"), "owners")
+    return all(
+        files.unchanged(typed_from(str(section.get(key))), str(section["contents"]))
+        for section, key in places
+        if isinstance(section, Mapping) and section.get("contents")
+    )
+
+
+def name_of(root: str) -> str:
+    """Return what a data set is called after the file or folder that it lies in."""
+    path = Path(str(typed_from(root))).expanduser().resolve()
+    return path.name if path.is_dir() else path.stem
+
+
 def check_keys(config: Mapping[str, Any], known: Mapping[str, Set[str]]) -> None:
     """Refuse keys that nothing reads, and the lack of one.
 
@@ -119,5 +149,5 @@ def check_cores(workers: object, threads: object) -> None:
     check_whole("runtime.threads", threads, 1)
 
 
-for resolver in (run_name, cores_of_run, runs_at_once):
+for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of):
     OmegaConf.register_new_resolver(resolver.__name__, resolver)

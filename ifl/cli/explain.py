@@ -22,7 +22,7 @@ PLAINER = {  # how Hydra's first line begins: what is said instead
     r"Config group override must be a string or a list\. Got NoneType": "a group needs an option, "
     "not null; --help lists them",
     r"Error merging override (.+)": r"\1 does not fit the configuration; --cfg job shows it",
-    r"\w+ raised while resolving interpolation: (.+)": r"\1",
+    r".*Missing mandatory value: (\S+)": r"\1 has to be set: \1=...",
     r"Interpolation key '(.+)' not found": r"${\1} refers to a key that is not in the "
     "configuration; --cfg job shows those that are",
 }
@@ -60,6 +60,7 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             "choose another folder with outputs=..."
         )
     line = str(error).strip().partition("\n")[0]
+    line = re.sub(r"^(\w+ raised while resolving interpolation: )+", "", line)
     if unknown := re.match(r"Could not override '(.+)'", line):
         return _no_key(unknown[1], conf, typed)
     for hydras, ours in PLAINER.items():

@@ -94,6 +94,8 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "recipe": recipe_of_job(),
         "command": os.environ.get(COMMAND),
     }
+    told = {"owners": federation.owners(), "class_names": [*federation.data.class_names]}
+    about |= {key: value for key, value in told.items() if value}
     folder = record.path
 
     def begin(number: int) -> None:

@@ -19,7 +19,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from ifl.cli.config import check_place
+from ifl.cli.config import check_place, same_files
 from ifl.cli.console import GridProgress
 from ifl.cli.grid import spanned
 from ifl.errors import ConfigError, LauncherError
@@ -107,7 +107,11 @@ class GridSweeper(BasicSweeper):
         it was composed from, this need not be done again.
         """
         known = {} if self.settings.fresh else finished(Path(self.settings.hydra.sweep.dir))
-        known = {r: about for r, about in known.items() if not about["config"].get("fresh")}
+        known = {
+            r: about
+            for r, about in known.items()
+            if not about["config"].get("fresh") and same_files(about["config"])
+        }
         name = self.settings.hydra.job.config_name
         sources = self.settings.hydra.runtime.config_sources
         folders = [source.path for source in sources if source.schema == "file"]

@@ -1,6 +1,35 @@
-"""Samples and labels: sources, splits, partitions and augmentation."""
+"""Samples and labels: sources, splits, partitions and augmentation.
 
-from ifl.data.dataset import Dataset, Shard
-from ifl.data.sources import breast_cancer, digits, from_torchvision, kmnist10k
+Names are loaded when they are first used: to recognise files takes no torch.
+"""
 
-__all__ = ["Dataset", "Shard", "breast_cancer", "digits", "from_torchvision", "kmnist10k"]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ifl.data.arrays import from_arrays as from_arrays
+    from ifl.data.dataset import Dataset as Dataset
+    from ifl.data.dataset import Shard as Shard
+    from ifl.data.folder import from_folder as from_folder
+    from ifl.data.sources import breast_cancer as breast_cancer
+    from ifl.data.sources import digits as digits
+    from ifl.data.sources import kmnist10k as kmnist10k
+    from ifl.data.vision import from_torchvision as from_torchvision
+
+_WHERE = {
+    "Dataset": "dataset",
+    "Shard": "dataset",
+    "breast_cancer": "sources",
+    "digits": "sources",
+    "from_arrays": "arrays",
+    "from_folder": "folder",
+    "from_torchvision": "vision",
+    "kmnist10k": "sources",
+}
+__all__ = sorted(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ifl.data' has no attribute {name!r}")
+    return getattr(import_module(f"ifl.data.{_WHERE[name]}"), name)

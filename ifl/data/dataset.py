@@ -65,6 +65,12 @@ class Dataset:
         shape: of a sample: channels, height and width of an image, (features,) of a table.
         classes: 2 or more.
 
+    Args:
+        owners: (n,) whose each training sample is, numbers or text, for ``partition=by``; None
+            if that is not known.
+        class_names: of class 0, 1, ...; empty if they have none.
+        remarks: sentences that a user should read before training.
+
     Raises:
         DataError: samples or labels are not what shape and classes promise, or the parts are of
             different kinds.
@@ -76,6 +82,9 @@ class Dataset:
     test: Shard
     shape: tuple[int, ...]
     classes: int
+    owners: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         sizes: Any = self.shape
@@ -101,6 +110,9 @@ class Dataset:
                     f"{self.classes} allows 0 to {self.classes - 1}; correct data.classes"
                     + (", or number the labels from 0" if low else "")
                 )
+        if self.owners is not None:
+            whose = f"{self.name}: owners"
+            object.__setattr__(self, "owners", checked_owners(self.owners, len(self.train), whose))
         kinds = [_kind(shard.x) for shard in (self.train, self.test)]
         if kinds[0] != kinds[1]:
             raise DataError(
@@ -200,4 +212,6 @@ def hold_out(data: Dataset, fraction: float) -> Dataset:
             f"validation={fraction} splits {len(y)} training samples into {len(kept)} and "
             f"{len(held)}; choose a fraction that leaves some of a class in both"
         )
-    return replace(data, name=name, train=Shard(x[kept], y[kept]), test=Shard(x[held], y[held]))
+    owners = None if data.owners is None else data.owners[kept]
+    train, test = Shard(x[kept], y[kept]), Shard(x[held], y[held])
+    return replace(data, name=name, train=train, test=test, owners=owners)

@@ -1,10 +1,11 @@
 """Partitions the samples among clients: labels -> one index array per client.
 
-Every partition is disjoint and exhaustive. A partition is a small object, checked
+Every partition here is disjoint and exhaustive. A partition is a small object, checked
 when it is made, called as ``partition(labels, clients, generator)`` with labels (n,)
 integers; it returns a list of ``clients`` sorted int64 arrays.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,11 +16,21 @@ from ifl.errors import ConfigError
 
 
 class Partition(Protocol):
-    """The contract above."""
+    """A callable as above: an object, or a function of one's own.
+
+    A parameter called ``owners`` gets the owner of each sample, (n,) int64 or text, or None if
+    the data set names none. What is returned is held to this: a list, one entry for each client,
+    of one-dimensional arrays, lists or tensors of whole numbers from 0 to n - 1, none empty, no
+    sample twice and none left out. Attributes of the object or function allow more:
+
+    - ``overlap = True``: a sample may be with several clients;
+    - ``repeats = True``: a client may have a sample several times;
+    - ``exhaustive = False``: samples may be with nobody.
+    """
 
     def __call__(
         self, labels: np.ndarray, clients: int, generator: np.random.Generator
-    ) -> list[np.ndarray]:
+    ) -> Sequence[np.ndarray]:
         """Return the clients' indices."""
 
 
@@ -88,7 +99,9 @@ class Dirichlet:
         by_class = [np.flatnonzero(labels == label) for label in np.unique(labels)]
         if clients * self.min_samples <= len(labels):
             for _ in range(self.max_redraws):
-                counts = np.stack([self._draw(len(c), clients, generator) for c in by_class])
+                counts = np.stack(
+                    [_sizes(len(c), clients, self.alpha, generator) for c in by_class]
+                )
                 if counts.sum(axis=0).min() >= self.min_samples:
                     return _deal(by_class, counts, generator)
         raise ConfigError(
@@ -98,13 +111,47 @@ class Dirichlet:
             "batch_size or clients.count"
         )
 
-    def _draw(self, size: int, clients: int, generator: np.random.Generator) -> np.ndarray:
-        """Return how many of ``size`` samples each client gets: (clients,) summing to size."""
-        shares = generator.dirichlet(np.full(clients, self.alpha))
-        if not np.isfinite(shares).all():  # underflow at a tiny alpha: its limit, one owner
-            shares = np.eye(clients)[generator.integers(clients)]
-        cuts = np.round(np.cumsum(shares)[:-1] * size).astype(np.int64)
-        return np.diff(np.concatenate([[0], cuts, [size]]))
+
+@dataclass(frozen=True)
+class Quantity:
+    """Clients differ in how much they hold: sizes drawn from Dirichlet(beta, ..., beta).
+
+    Small beta: few clients hold nearly all; large beta: equal sizes. Every client's share of a
+    class is within one sample of its share of the whole.
+    Source: Li et al. 2022, "Federated Learning on Non-IID Data Silos", quantity skew; there
+    samples are drawn regardless of class.
+
+    Raises:
+        ConfigError: beta is not above 0, or ``max_redraws`` draws in a row leave some client
+            with fewer than ``min_samples`` samples.
+    """
+
+    beta: float
+    min_samples: int = 1
+    max_redraws: int = 1000
+
+    def __post_init__(self) -> None:
+        check_above("partition.beta", self.beta, 0, "; use partition=iid for equal shares")
+        check_whole("partition.min_samples", self.min_samples, 0)
+        check_whole("partition.max_redraws", self.max_redraws, 1)
+
+    def __call__(
+        self, labels: np.ndarray, clients: int, generator: np.random.Generator
+    ) -> list[np.ndarray]:
+        """Return the clients' indices."""
+        n = len(labels)
+        _check_size(labels, clients)
+        if clients * self.min_samples <= n:
+            for _ in range(self.max_redraws):
+                sizes = _sizes(n, clients, self.beta, generator)
+                if sizes.min() >= self.min_samples:
+                    order = _interleaved(labels, generator)
+                    return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
+        raise ConfigError(
+            f"partition=quantity with beta={self.beta} gave some client fewer than "
+            f"min_samples={self.min_samples} of {n} samples in each of {self.max_redraws} draws; "
+            "raise partition.beta, or lower partition.min_samples, batch_size or clients.count"
+        )
 
 
 @dataclass(frozen=True)
@@ -151,6 +198,26 @@ class Classes:
                 )
             counts[label, holders] = [len(p) for p in np.array_split(members, len(holders))]
         return _deal(by_class, counts, generator)
+
+
+def _sizes(
+    size: int, clients: int, concentration: float, generator: np.random.Generator
+) -> np.ndarray:
+    """Return how many of ``size`` samples each client gets: (clients,) summing to size."""
+    shares = generator.dirichlet(np.full(clients, concentration))
+    if not np.isfinite(shares).all():  # underflow at a tiny value: its limit, one owner
+        shares = np.eye(clients)[generator.integers(clients)]
+    cuts = np.round(np.cumsum(shares)[:-1] * size).astype(np.int64)
+    return np.diff(np.concatenate([[0], cuts, [size]]))
+
+
+def _interleaved(labels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return all indices in random order, but the samples of each class evenly spaced."""
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        place[members] = (np.arange(len(members)) + generator.random()) / len(members)
+    return np.argsort(place, kind="stable")
 
 
 def _deal(

@@ -16,6 +16,8 @@ from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
 from ifl.comm.contract import check_codec
 from ifl.data.dataset import Dataset, Shard, check_dataset
+from ifl.data.dealing import deal
+from ifl.data.owners import By
 from ifl.data.partition import Partition
 from ifl.data.scaling import remarks
 from ifl.errors import ConfigError
@@ -50,6 +52,12 @@ class Federation:
     disclosure: Disclosure  # of every client
     parts: Sequence[np.ndarray]
 
+    def owners(self) -> list[list[str]] | None:
+        """Return whose samples each client holds; None if the data set does not say."""
+        if self.data.owners is None:
+            return None
+        return [[str(o) for o in np.unique(self.data.owners[part])] for part in self.parts]
+
     def class_table(self) -> np.ndarray:
         """Return how many samples of each class each client holds: (clients, classes) int64."""
         shards = [client.shard.y.numpy() for client in self.engine.clients]
@@ -60,7 +68,7 @@ def build(
     data: Dataset,
     partition: Partition,
     members: Sequence[Member],
-    count: int,
+    count: int | None,
     method: Method,
     training: Training,
     codec: Codec,
@@ -73,17 +81,24 @@ def build(
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
+    With ``partition=by`` no count is a client for each owner. Remarks on the data are printed.
+
     The partition and client k's initial weights follow from the seed alone, so that every
     method of one seed has the same. What looks wrong about the data's scale is printed.
 
     Raises:
-        ConfigError: a block or the codec breaks its contract, a shard is smaller than a batch,
-            or the method does not suit these clients, or hides nothing of what is to be hidden.
+        ConfigError: a block or the codec breaks its contract, the partition does not deal as it
+            has to, a shard is smaller than a batch, or the method does not suit these clients,
+            or hides nothing of what is to be hidden.
         DataError: data is no data set.
     """
-    for remark in remarks(check_dataset(data)):
+    for remark in (*check_dataset(data).remarks, *remarks(data)):
         print(remark)
+    if isinstance(partition, By):
+        data = data if data.owners is not None else partition.owned(data)
+        count = partition.clients(data) if count is None else count
     check_whole("clients.count", count, 1)
+    assert count is not None
     check_whole("fusion.dim", fusion_dim, 1)
     check_whole("the number of clients.members", len(members), 1)
     disclosure = privacy.disclosure(data.classes)
@@ -91,7 +106,7 @@ def build(
     seed = training.seed
     labels = data.train.y.numpy()
     with global_stream(seed, "partition"):
-        parts = partition(labels, count, numpy_rng(seed, "partition"))
+        parts = deal(partition, labels, count, numpy_rng(seed, "partition"), data.owners)
     order = np.concatenate(parts)
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])

@@ -1,6 +1,7 @@
 """Compares what a run's folder holds with what is asked for, in a sentence that names both."""
 
 import json
+import os
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
@@ -12,6 +13,7 @@ from ifl.runs.folder import TABLES, read_about
 from ifl.runs.identity import flatten, relevant
 
 ANOTHER = "name another folder, or leave out hydra.run.dir: it then follows from the configuration"
+OWN_FOLDERS = ("ImageFolder", "DatasetFolder")  # of torchvision: of which it knows nothing
 ENDS = ("rounds", "eval_every", "stop")  # when a run is tested and ended, not how it is trained
 
 
@@ -61,6 +63,25 @@ def check_folder(folder: Path, config: Mapping[str, Any]) -> None:
         raise ConfigError(f"{folder} holds a run that does not say its configuration; {ANOTHER}")
     if where := difference(there, config):
         raise ConfigError(f"{folder} holds another run: {where}; {ANOTHER}")
+    if where := _other_place(there, config):
+        raise ConfigError(
+            f"{folder} holds another run: {where}, and what lies there is not compared; give the "
+            "two another data.name each, or name another folder with hydra.run.dir"
+        )
+
+
+def _other_place(there: Mapping[str, Any], here: Mapping[str, Any]) -> str | None:
+    """Return where a user's own data lay and lie, if at two places; None if they are told apart.
+
+    The ready-made sets check what they read, or a digest of it is part of the configuration.
+    """
+    kept, asked = flatten(there.get("data")), flatten(here.get("data"))
+    if str(asked.get("_target_")).startswith("ifl.") and asked.get("dataset") not in OWN_FOLDERS:
+        return None
+    first, second = (str(Path(str(data.get("root"))).expanduser()) for data in (kept, asked))
+    if asked.get("contents") is not None or os.path.abspath(first) == os.path.abspath(second):
+        return None
+    return f"data.root is {first} there and {second} here"
 
 
 def holds(folder: Path, config: Mapping[str, Any]) -> bool:

@@ -15,8 +15,8 @@ from ifl.runs.folder import read_about
 
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
-    "outputs", "study", "fresh", "data.root", "runtime", "checkpoint_every", "keep_state",
-    "keep_predictions", "method.title",
+    "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
+    "keep_state", "keep_predictions", "method.title",
 )  # fmt: skip
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "hydra/")

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from conftest import composed, options
@@ -5,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ifl.cli.build import make
-from ifl.data.partition import Classes, Dirichlet, Iid, Partition
+from ifl.data.dealing import takes_owners
+from ifl.data.partition import Classes, Dirichlet, Iid, Partition, Quantity
 from ifl.errors import ConfigError
 
 labels_of = st.lists(st.integers(0, 12), min_size=1, max_size=300).map(np.array)
@@ -19,7 +22,7 @@ def check(partition: Partition, labels: np.ndarray, clients: int, seed: int) -> 
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(labels)))
     again = partition(labels, clients, np.random.default_rng(seed))
     assert all(np.array_equal(a, b) for a, b in zip(parts, again, strict=True))
-    return parts
+    return [*parts]
 
 
 @settings(max_examples=200, deadline=None)
@@ -89,7 +92,45 @@ def test_classes_gives_every_client_its_number_of_classes(
 @pytest.mark.parametrize("option", options("partition"))
 def test_every_partition_yaml_deals_the_digits_to_four_clients(option: str) -> None:
     labels = np.arange(1440) % 10
-    check(make(composed(f"partition={option}").partition), labels, 4, 0)
+    partition = make(composed(f"partition={option}").partition)
+    told = {"owners": np.arange(1440) % 7} if takes_owners(partition) else {}
+    check(partial(partition, **told), labels, 4, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=labels_of, share=st.floats(0.001, 1), beta=st.floats(1e-320, 1e6), seed=seeds)
+def test_quantity_deals_any_labels_and_leaves_classes_as_in_the_whole(
+    labels: np.ndarray, share: float, beta: float, seed: int
+) -> None:
+    clients = max(1, int(share * len(labels)))
+    whole = np.bincount(labels, minlength=13) / len(labels)
+    for part in check(Quantity(beta, min_samples=0), labels, clients, seed):
+        classes = np.bincount(labels[part], minlength=13)
+        # in a stretch of the line on which all samples lie, evenly spaced by class, each class is
+        # one off at most; so is the length of the stretch by each class
+        assert np.all(np.abs(classes - len(part) * whole) <= 1 + 1e-9 + (whole > 0).sum() * whole)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_smaller_beta_makes_sizes_less_equal_and_min_samples_holds(seed: int) -> None:
+    labels = np.arange(2000) % 10
+
+    def sizes(beta: float, least: int = 1) -> list[int]:
+        parts = Quantity(beta, min_samples=least)(labels, 5, np.random.default_rng(seed))
+        assert all(np.ptp(np.bincount(labels[part], minlength=10)) <= 2 for part in parts)
+        return [len(part) for part in parts]
+
+    assert np.std(sizes(0.5)) > np.std(sizes(1000))
+    assert min(sizes(0.3, least=50)) >= 50
+
+
+def test_sizes_that_cannot_be_are_one_sentence() -> None:
+    with pytest.raises(ConfigError, match="partition.beta must be a number > 0, got 0; use"):
+        Quantity(0)
+    with pytest.raises(ConfigError, match="beta=0.01 gave some client fewer than min_samples=32"):
+        Quantity(0.01, 32, max_redraws=5)(np.zeros(1000), 30, np.random.default_rng(0))
+    with pytest.raises(ConfigError, match="lower partition.min_samples"):
+        Quantity(1, 600)(np.zeros(1000), 2, np.random.default_rng(0))
 
 
 def test_dirichlet_honours_min_samples_at_a_small_alpha() -> None:

@@ -14,7 +14,7 @@ from idx_files import IMAGES, LABELS, write_pair
 
 from ifl.cli.build import make
 from ifl.data.dataset import Dataset, Shard, stratified_split
-from ifl.data.sources import digits, from_torchvision, kmnist10k
+from ifl.data.sources import digits, kmnist10k
 from ifl.errors import DataError
 
 
@@ -79,21 +79,6 @@ def test_torchvision_downloads_and_checks_md5(
     config.root = str(tmp_path / "other")
     with pytest.raises(DataError, match="is not whole in data.root="):
         make(config)
-
-
-def test_any_torchvision_set_is_one_yaml(tmp_path: Path) -> None:
-    choice = {"size": 12, "image_size": (3, 40, 30), "num_classes": 5}
-
-    class Source(torchvision.datasets.FakeData):  # type: ignore[misc]
-        def __init__(self, root: str, download: bool, **kwargs: object) -> None:
-            super().__init__(**kwargs)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torchvision.datasets, "FakeData", Source)
-        data = from_torchvision("FakeData", "-", "Fake", (1, 28, 28), 5, choice, choice)
-    assert data.train.x.shape == (12, 1, 28, 28)
-    with pytest.raises(DataError, match="data.dataset=Nonsense is not in torchvision"):
-        from_torchvision("Nonsense", "-", "N", (1, 28, 28), 5, {}, {})
 
 
 def test_kmnist10k_reads_the_official_format(tmp_path: Path) -> None:
