@@ -202,7 +202,7 @@ RUN = {
     "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",
     "method=centralized method.architecture=4": "must name a client from 0 to 3, got 4",
-    "augment=3": "augment=3 is not there; choose one of affine, elastic, none",
+    "augment=mine": "augment=mine is not there; choose one of affine, elastic, none",
     "augment._target_=torch.nn.Flatten": "unexpected keyword argument",
     # places
     "outputs=/dev/null": "/dev/null",
