@@ -4,7 +4,6 @@ import io
 import os
 import shlex
 import sys
-import tempfile
 import traceback
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -16,9 +15,10 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ifl.cli import ending
 from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
 from ifl.cli.console import Progress, class_table, summary
-from ifl.errors import BusyError, DivergenceError, IFLError
+from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
@@ -98,7 +98,8 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     after = [] if config.fresh else beginnings(folder, about["config"])
     progress = Progress(config.rounds)
     try:
-        final = run(federation, record, about, schedule, progress, begin, print, after)
+        with ending.noted() as stop:
+            final = run(federation, record, about, schedule, progress, begin, print, after, stop)
     finally:
         progress.close()
     return {**final, "folder": str(folder)}
@@ -116,7 +117,7 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 def job(config: DictConfig) -> None:
     """Run one configuration and note its outcome in the journal."""
     hydra_config = HydraConfig.get()
-    journal = Journal(Path(os.environ[JOURNAL]))
+    journal = Journal.current()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
     journal.note(number, None)
     overrides = list(hydra_config.overrides.task)
@@ -125,8 +126,14 @@ def job(config: DictConfig) -> None:
         check_runtime(config)
         threads = str(config.runtime.threads)
         os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
-        with redirect_stdout(io.StringIO() if quiet else sys.stdout):
+        with ending.following(), redirect_stdout(io.StringIO() if quiet else sys.stdout):
+            ending.check()
             outcome = execute(config, Path(hydra_config.runtime.output_dir))
+    except Terminated:
+        journal.forget(number)
+        if ending.in_sweep():  # which tells by what is lacking
+            return
+        raise
     except BusyError as error:
         outcome = {"busy": str(error)}
     except (IFLError, OSError, OmegaConfBaseException) as error:
@@ -144,9 +151,23 @@ def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
     os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
-    os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
+    for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
+        os.environ.pop(name, None)
+    Journal.current().remove()
     try:
-        job()
+        code = conducted()
+    finally:
+        outcomes = Journal.current().remove()
+        print(summary(outcomes), end="")
+    return code or int(any({"error", "busy"} & outcome.keys() for outcome in outcomes))
+
+
+def conducted() -> int:
+    """Let Hydra run it; say in a sentence what ends it early, and return the exit code."""
+    anew = " without fresh=true" if "fresh=true" in sys.argv else ""
+    try:
+        with ending.listening():
+            job()
     except BrokenPipeError:  # whoever read the output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -156,10 +177,9 @@ def main() -> int:
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        anew = " without fresh=true" if "fresh=true" in sys.argv else ""
         print(f"\nInterrupted. Run the same command{anew} again to resume.", file=sys.stderr)
         return 130
-    finally:
-        outcomes = Journal(Path(os.environ[JOURNAL])).remove()
-        print(summary(outcomes), end="")
-    return 1 if any("error" in outcome for outcome in outcomes) else 0
+    except Terminated:
+        print(f"\nTerminated. Run the same command{anew} again to resume.", file=sys.stderr)
+        return ending.exit_code()
+    return 0
