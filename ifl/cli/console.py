@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+CLOSING: list[str] = []  # what a command says below its table
+
+
 class Progress:
     """Shows rounds as they come: a bar on a terminal, a line per evaluation elsewhere.
 

@@ -1,9 +1,9 @@
 """Ends commands that are told to: by SIGTERM, by a closed terminal, by the sweep or with it.
 
 While a run trains, it is only noted that it is to end: the run asks after every round, and keeps
-a checkpoint. At any other time a signal ends the command where it stands, as Ctrl-C does. The
-processes of a sweep (``launcher=local``) never end by themselves: they ask their sweep's journal,
-and a thread of theirs sees to it that none of them outlives the sweep, killed or not.
+a checkpoint. At any other time a signal ends the command where it stands, as Ctrl-C does. Runs in
+processes of a sweep (``launcher=local``) ask its journal too, and a thread sees to it that none
+of these processes outlives the sweep, killed or not.
 """
 
 import os
@@ -147,6 +147,7 @@ def following() -> Iterator[None]:
         return
     ENDING.told = None
     if ENDING.following is None:
+        ENDING.noting, ENDING.training = lambda: None, False  # a fork has its sweep's
         _listen()
         ENDING.following = Thread(target=_follow, args=[Journal.current()], daemon=True)
         ENDING.following.start()

@@ -6,6 +6,7 @@ import shlex
 import sys
 import traceback
 from contextlib import redirect_stdout
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ifl.cli import ending
 from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
-from ifl.cli.console import Progress, class_table, summary
+from ifl.cli.console import CLOSING, Progress, class_table, summary
 from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
+from ifl.runs.objective import value_of
 
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
 SPELLED = {"run.py": ["python", "scripts/run.py"], "__main__.py": ["python", "-m", "ifl"]}
@@ -114,8 +116,8 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def job(config: DictConfig) -> None:
-    """Run one configuration and note its outcome in the journal."""
+def job(config: DictConfig) -> float:
+    """Run one configuration and note its outcome in the journal; return its objective, or NaN."""
     hydra_config = HydraConfig.get()
     journal = Journal.current()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
@@ -132,7 +134,7 @@ def job(config: DictConfig) -> None:
     except Terminated:
         journal.forget(number)
         if ending.in_sweep():  # which tells by what is lacking
-            return
+            return nan
         raise
     except BusyError as error:
         outcome = {"busy": str(error)}
@@ -140,11 +142,13 @@ def job(config: DictConfig) -> None:
         if not quiet:
             print(f"Error: {error}", file=sys.stderr)
         outcome = {"error": str(error), "overrides": overrides, "said": not quiet}
+        outcome |= {"diverged": True} if isinstance(error, DivergenceError) else {}
     except Exception as error:  # a defect: shown where it happened, maybe on another machine
         traceback.print_exc()
         journal.note(number, {"error": repr(error), "overrides": overrides})
         raise
     journal.note(number, outcome)
+    return value_of(outcome, config.objective)
 
 
 def main() -> int:
@@ -154,12 +158,14 @@ def main() -> int:
     for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
         os.environ.pop(name, None)
     Journal.current().remove()
+    CLOSING.clear()
     try:
         code = conducted()
     finally:
         outcomes = Journal.current().remove()
-        print(summary(outcomes), end="")
-    return code or int(any({"error", "busy"} & outcome.keys() for outcome in outcomes))
+        print(summary(outcomes), *(f"{line}\n" for line in CLOSING), sep="", end="")
+    lacking = ("busy" in o or ("error" in o and not o.get("expected")) for o in outcomes)
+    return code or int(any(lacking))
 
 
 def conducted() -> int:

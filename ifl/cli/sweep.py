@@ -97,9 +97,9 @@ class GridSweeper(BasicSweeper):
             LauncherError: the launcher refused a run, or lost one.
             Terminated: this process was told to end, and runs are left; they keep checkpoints.
         """
-        assert self.launcher is not None
         if not jobs:
             return []
+        launcher: Any = self.launcher
         journal = Journal.current()
 
         def end() -> None:
@@ -108,11 +108,11 @@ class GridSweeper(BasicSweeper):
 
         if self.many_at_once:  # no more processes than jobs: an idle one follows nobody
             most = int(self.settings.hydra.launcher.n_jobs)
-            self.launcher.joblib["n_jobs"] = min(most, len(jobs))
+            launcher.joblib["n_jobs"] = min(most, len(jobs))
             os.environ[ending.SWEEP] = str(os.getpid())
         try:
             with ending.noted(end) if self.many_at_once else nullcontext():
-                results = self.launcher.launch(jobs, initial_job_idx=first)
+                results = launcher.launch(jobs, initial_job_idx=first)
         except (RuntimeError, ValueError) as error:  # its own; what runs raise is in the results
             ending.check()
             raise LauncherError(
@@ -169,7 +169,9 @@ class GridSweeper(BasicSweeper):
         os.environ[JOURNAL] = str(journal.folder)
         for number, about in enumerate(found, -len(found)):
             journal.note(number, about)
-        progress = GridProgress(total, len(found), live=False if self.one_by_one else None)
+        progress = self.progress = GridProgress(
+            total, len(found), live=False if self.one_by_one else None
+        )
 
         def show() -> None:
             progress(*journal.read(), time.monotonic() - started)
