@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from ifl.checks import check_one_of, check_whole
@@ -216,9 +217,11 @@ class OptunaSweeper(GridSweeper):
 
 
 def plain(value: object) -> object:
-    """Return what a value is in yaml: the number that a choice such as "5" stands for.
+    r"""Return what a value is in yaml: the number that a choice such as "5" stands for.
 
-    >>> plain("5"), plain("adam"), plain("'a b'"), plain(0.1)
+    >>> plain("5"), plain("adam"), plain(r"a\ b"), plain(0.1)
     (5, 'adam', 'a b', 0.1)
     """
-    return OmegaConf.create(f"value: {value}").value if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return OverridesParser.create().parse_override(f"value={value}").value()

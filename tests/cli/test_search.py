@@ -162,7 +162,7 @@ def test_choices_are_typed_again_as_they_were_and_what_is_typed_replaces_params(
     fixed, searched = space("a=5,6", "e=7", params=params)
     assert fixed == ["c=3", "d=null", "e=7"]
     assert searched["a"].choices == ("5", "6")
-    assert searched["b"].choices == ("[1,2]", "'x y'")
+    assert searched["b"].choices == ("[1,2]", "x\\ y")
     assert [text(v) for v in (0.1, 1e-30, 5, "x")] == ["0.1", "1e-30", "5", "x"]
 
 
