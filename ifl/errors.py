@@ -39,3 +39,7 @@ class DivergenceError(IFLError):
 
 class LauncherError(IFLError):
     """The launcher of a sweep refused a run, or lost one."""
+
+
+class Terminated(BaseException):
+    """A run was told to end before its time: like KeyboardInterrupt, no error."""

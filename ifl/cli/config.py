@@ -16,6 +16,7 @@ from ifl.cores import available_cores
 from ifl.data import contents as files
 from ifl.errors import ConfigError
 from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, recipe
+from ifl.runs.objective import check_objective
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Installed, the configuration lies in the package; in a checkout, beside it.
@@ -137,6 +138,7 @@ def check_place(config: Mapping[str, Any]) -> None:
 
 def check_runtime(config: Mapping[str, Any]) -> None:
     """Raise ConfigError unless the settings hold that tell how a run is started."""
+    check_objective(config["objective"])
     check_flag("fresh", config["fresh"])
     check_flag("runtime.quiet", config["runtime"]["quiet"])
     check_cores(config["runtime"]["workers"], config["runtime"]["threads"])

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 MANY = 20  # clients or classes in the table of samples
 
 
+CLOSING: list[str] = []  # what a command says below its table
+
+
 class Progress:
     """Shows rounds as they come: a bar on a terminal, a line per evaluation elsewhere.
 

@@ -4,9 +4,9 @@ import io
 import os
 import shlex
 import sys
-import tempfile
 import traceback
 from contextlib import redirect_stdout
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,14 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ifl.cli import ending
 from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
-from ifl.cli.console import Progress, class_table, summary
-from ifl.errors import BusyError, DivergenceError, IFLError
+from ifl.cli.console import CLOSING, Progress, class_table, summary
+from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
+from ifl.runs.objective import value_of
 from ifl.runs.wholeness import spoilt
 
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
@@ -105,7 +107,8 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     after = [] if config.fresh else beginnings(folder, about["config"])
     progress = Progress(config.rounds)
     try:
-        final = run(federation, record, about, schedule, progress, begin, print, after)
+        with ending.noted() as stop:
+            final = run(federation, record, about, schedule, progress, begin, print, after, stop)
     finally:
         progress.close()
     return {**final, "folder": str(folder)}
@@ -120,10 +123,10 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def job(config: DictConfig) -> None:
-    """Run one configuration and note its outcome in the journal."""
+def job(config: DictConfig) -> float:
+    """Run one configuration and note its outcome in the journal; return its objective, or NaN."""
     hydra_config = HydraConfig.get()
-    journal = Journal(Path(os.environ[JOURNAL]))
+    journal = Journal.current()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
     journal.note(number, None)
     overrides = list(hydra_config.overrides.task)
@@ -132,28 +135,52 @@ def job(config: DictConfig) -> None:
         check_runtime(config)
         threads = str(config.runtime.threads)
         os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
-        with redirect_stdout(io.StringIO() if quiet else sys.stdout):
+        with ending.following(), redirect_stdout(io.StringIO() if quiet else sys.stdout):
+            ending.check()
             outcome = execute(config, Path(hydra_config.runtime.output_dir))
+    except Terminated:
+        journal.forget(number)
+        if ending.in_sweep():  # which tells by what is lacking
+            return nan
+        raise
     except BusyError as error:
         outcome = {"busy": str(error)}
     except (IFLError, OSError, OmegaConfBaseException) as error:
         if not quiet:
             print(f"Error: {error}", file=sys.stderr)
         outcome = {"error": str(error), "overrides": overrides, "said": not quiet}
+        outcome |= {"diverged": True} if isinstance(error, DivergenceError) else {}
     except Exception as error:  # a defect: shown where it happened, maybe on another machine
         traceback.print_exc()
         journal.note(number, {"error": repr(error), "overrides": overrides})
         raise
     journal.note(number, outcome)
+    return value_of(outcome, config.objective)
 
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
     os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
-    os.environ[JOURNAL] = tempfile.mkdtemp(prefix="ifl-")
+    for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
+        os.environ.pop(name, None)
+    Journal.current().remove()
+    CLOSING.clear()
     try:
-        job()
+        code = conducted()
+    finally:
+        outcomes = Journal.current().remove()
+        print(summary(outcomes), *(f"{line}\n" for line in CLOSING), sep="", end="")
+    lacking = ("busy" in o or ("error" in o and not o.get("expected")) for o in outcomes)
+    return code or int(any(lacking))
+
+
+def conducted() -> int:
+    """Let Hydra run it; say in a sentence what ends it early, and return the exit code."""
+    anew = " without fresh=true" if "fresh=true" in sys.argv else ""
+    try:
+        with ending.listening():
+            job()
     except BrokenPipeError:  # whoever read the output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -163,10 +190,9 @@ def main() -> int:
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        anew = " without fresh=true" if "fresh=true" in sys.argv else ""
         print(f"\nInterrupted. Run the same command{anew} again to resume.", file=sys.stderr)
         return 130
-    finally:
-        outcomes = Journal(Path(os.environ[JOURNAL])).remove()
-        print(summary(outcomes), end="")
-    return 1 if any("error" in outcome for outcome in outcomes) else 0
+    except Terminated:
+        print(f"\nTerminated. Run the same command{anew} again to resume.", file=sys.stderr)
+        return ending.exit_code()
+    return 0

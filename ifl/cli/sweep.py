@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -19,6 +19,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+from ifl.cli import ending
 from ifl.cli.config import check_place, same_files
 from ifl.cli.console import GridProgress
 from ifl.cli.grid import spanned
@@ -58,7 +59,8 @@ class GridSweeper(BasicSweeper):
                 self.run_ended()
 
         self.settings, self.loader = config, hydra_context.config_loader
-        self.one_by_one = config.hydra.runtime.choices["hydra/launcher"] == "basic"
+        launcher = config.hydra.runtime.choices["hydra/launcher"]
+        self.one_by_one, self.many_at_once = launcher == "basic", launcher == "joblib"
         function = noticed if self.one_by_one else task_function
         super().setup(hydra_context=hydra_context, task_function=function, config=config)
 
@@ -69,7 +71,17 @@ class GridSweeper(BasicSweeper):
             ConfigError: the launcher cannot be used on this machine, or outputs is no place.
             LauncherError: it refused a run, or lost one.
         """
-        assert self.launcher is not None
+        self.check()
+        jobs = self.jobs(arguments)
+        found, missing = self.sort_out(jobs)
+        if found:
+            print(f"Already finished: {len(found)} of {len(jobs)} runs (fresh=true runs them anew)")
+        self.validate_batch_is_legal(missing)
+        with self.watched(found, len(jobs)) if missing else self.shown(found):
+            self.launch(missing, 0)
+
+    def check(self) -> None:
+        """Raise ConfigError unless runs can be started on this machine, and kept."""
         check_place(self.settings)
         slurm = self.settings.hydra.runtime.choices["hydra/launcher"] == "submitit_slurm"
         if slurm and shutil.which("sbatch") is None:
@@ -77,24 +89,52 @@ class GridSweeper(BasicSweeper):
                 "launcher=slurm needs Slurm's command sbatch, which is not on this machine; "
                 "launcher=local runs the grid on the cores of this one"
             )
-        jobs = self.jobs(arguments)
-        found, missing = self.sort_out(jobs)
-        if found:
-            print(f"Already finished: {len(found)} of {len(jobs)} runs (fresh=true runs them anew)")
-        self.validate_batch_is_legal(missing)
-        with self.watched(found, len(jobs)):
-            try:
-                results = self.launcher.launch(missing, initial_job_idx=0) if missing else []
-            except (
-                RuntimeError,
-                ValueError,
-            ) as error:  # its own; what runs raise is in the results
-                raise LauncherError(
-                    f"{' '.join(str(error).split())}; the same command does what is missing, "
-                    "once what still runs has ended"
-                ) from error
-        for result in results:
-            _ = result.return_value  # raises what the run raised
+
+    def launch(self, jobs: list[list[str]], first: int) -> list[Any]:
+        """Do jobs, numbered from ``first``, and return what they return.
+
+        Raises:
+            LauncherError: the launcher refused a run, or lost one.
+            Terminated: this process was told to end, and runs are left; they keep checkpoints.
+        """
+        if not jobs:
+            return []
+        launcher: Any = self.launcher
+        journal = Journal.current()
+
+        def end() -> None:
+            with suppress(OSError):
+                journal.stop()
+
+        if self.many_at_once:  # no more processes than jobs: an idle one follows nobody
+            most = int(self.settings.hydra.launcher.n_jobs)
+            launcher.joblib["n_jobs"] = min(most, len(jobs))
+            os.environ[ending.SWEEP] = str(os.getpid())
+        try:
+            with ending.noted(end) if self.many_at_once else nullcontext():
+                results = launcher.launch(jobs, initial_job_idx=first)
+        except (RuntimeError, ValueError) as error:  # its own; what runs raise is in the results
+            ending.check()
+            raise LauncherError(
+                f"{' '.join(str(error).split())}; the same command does what is missing, "
+                "once what still runs has ended"
+            ) from error
+        returned = [result.return_value for result in results]  # raises what the run raised
+        left = [n for n in range(first, first + len(jobs)) if journal.outcome(n) is None]
+        if left and (self.many_at_once or self.one_by_one):
+            ending.check()
+            raise LauncherError(
+                f"{len(left)} of {len(jobs)} runs are left, since their processes were told to "
+                "end; the same command does what is missing"
+            )
+        return returned
+
+    @contextmanager
+    def shown(self, found: Sequence[dict[str, Any]]) -> Iterator[None]:
+        """Note what was found where nothing is left to run: nothing is written."""
+        for number, about in enumerate(found):
+            Journal.current().note(number, about)
+        yield
 
     def jobs(self, arguments: list[str]) -> list[list[str]]:
         """Return the overrides of every job."""
@@ -106,36 +146,45 @@ class GridSweeper(BasicSweeper):
         Composing a configuration takes Hydra a tenth of a second; of a run that says what
         it was composed from, this need not be done again.
         """
+        known, recipes = self.finished(), self.recipes(jobs)
+        found = [known[r] for r in recipes if r in known]
+        return found, [job for job, r in zip(jobs, recipes, strict=True) if r not in known]
+
+    def finished(self) -> dict[str, dict[str, Any]]:
+        """Return what run.json holds of the study's finished runs, by recipe."""
         known = {} if self.settings.fresh else finished(Path(self.settings.hydra.sweep.dir))
-        known = {
+        return {
             r: about
             for r, about in known.items()
             if not about["config"].get("fresh") and same_files(about["config"])
         }
-        name = self.settings.hydra.job.config_name
+
+    def recipes(self, jobs: Sequence[list[str]]) -> list[str]:
+        """Return what tells each job, before its configuration is composed."""
         sources = self.settings.hydra.runtime.config_sources
         folders = [source.path for source in sources if source.schema == "file"]
-        recipes = [recipe(job, name, folders) for job in jobs]
-        found = [known[r] for r in recipes if r in known]
-        return found, [job for job, r in zip(jobs, recipes, strict=True) if r not in known]
+        return [recipe(job, self.settings.hydra.job.config_name, folders) for job in jobs]
 
     @contextmanager
     def watched(self, found: Sequence[dict[str, Any]], total: int) -> Iterator[None]:
         """Show the grid's progress meanwhile; the runs write a journal below outputs."""
         started = time.monotonic()
         journal = Journal.begin(Path(self.settings.hydra.sweep.dir).resolve())
-        Path(os.environ[JOURNAL]).rmdir()  # that of a single run
         os.environ[JOURNAL] = str(journal.folder)
         for number, about in enumerate(found, -len(found)):
             journal.note(number, about)
-        progress = GridProgress(total, len(found), live=False if self.one_by_one else None)
+        progress = self.progress = GridProgress(
+            total, len(found), live=False if self.one_by_one else None
+        )
 
         def show() -> None:
             progress(*journal.read(), time.monotonic() - started)
 
         def follow() -> None:
             while not ended.wait(POLL_SECONDS):
-                show()
+                with suppress(OSError):  # nobody reads it any more
+                    show()
+                ending.leave_if_overdue(journal)
 
         if self.one_by_one:
             self.run_ended = show  # between two runs, whose own progress is shown too

@@ -8,7 +8,7 @@ from typing import Any
 
 from ifl.client.privatise import told
 from ifl.comm.channel import DOWNLINK, MULTICAST, UPLINK
-from ifl.errors import DivergenceError, MessageError
+from ifl.errors import DivergenceError, MessageError, Terminated
 from ifl.federation.budget import check_budget
 from ifl.federation.build import Federation
 from ifl.federation.class_counts import class_rows, metrics
@@ -34,6 +34,7 @@ def run(
     begin: Callable[[int], None] = lambda number: None,
     say: Callable[[str], None] = lambda sentence: None,
     after: Sequence[Path] = (),
+    stop: Callable[[], str | None] = lambda: None,
 ) -> dict[str, Any]:
     """Train until the schedule ends, writing every round into the folder.
 
@@ -48,6 +49,8 @@ def run(
         begin: called once with the number of the round it goes on from, or 0.
         say: told in a sentence what the run resumes or continues, if it does.
         after: folders of finished runs that may be the beginning of this one.
+        stop: asked after every round but the last for a reason to end now, with a checkpoint if
+            the schedule has any.
 
     Returns:
         What run.json holds at the end.
@@ -57,6 +60,7 @@ def run(
             holds another run.
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
         MessageError: an upload is refused, likewise, unless the engine skips those.
+        Terminated: ``stop`` gave this reason.
     """
     engine = federation.engine
     clients, ledger = engine.clients, engine.channel.ledger
@@ -101,7 +105,12 @@ def run(
         row = _row(number, uplink, downlink, result, outcome, time.monotonic() - start)
         measured = metrics(result.counts, table) if result else {}
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round(), measured)
+        end = None if reason else stop()
+        if end and schedule.checkpoint_every:  # before watch: the terminal may be gone
+            _keep(engine, folder, row, mine)
         watch(row)
+        if end:
+            raise Terminated(end)
         if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
             _keep(engine, folder, row, mine)
     assert row is not None

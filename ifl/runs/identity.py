@@ -16,12 +16,12 @@ from ifl.runs.folder import read_about
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
-    "keep_state", "keep_predictions", "method.title",
+    "keep_state", "keep_predictions", "method.title", "objective",
 )  # fmt: skip
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
-NEUTRAL_OVERRIDES = ("launcher=", "runtime.", "method.title=")
+NEUTRAL_OVERRIDES = ("launcher=", "runtime.", "method.title=", "objective=")
 # What tells no run of a study from another: none of its identity, or told by its folder and data.
 NOT_SETTINGS = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
 # Where a class that a configuration names has moved to. A fingerprint takes the address that it

@@ -39,3 +39,16 @@ class Lock:
     def release(self) -> None:
         """Let the next one in."""
         self._lock.release()
+
+
+def held(path: Path) -> bool:
+    """Return whether a live process holds the lock on a folder; False if there is no folder."""
+    lock = FileLock(path / "lock", timeout=0, thread_local=False)
+    try:
+        lock.acquire()
+    except FileNotFoundError:
+        return False
+    except (Timeout, OSError):  # a file system that hesitates is no sign that the process ended
+        return True
+    lock.release()
+    return False

@@ -150,7 +150,9 @@ def commands(page: str) -> Iterator[str]:
 def first(override: str) -> str:
     """Return an override with the first of the values that it sweeps over."""
     key, _, values = override.partition("=")
-    return f"{key}=0" if values.startswith("range(") else f"{key}={values.split(',')[0]}"
+    if sweep := re.search(r"(\w+)\(([^()]*)\)", values):  # of tag(log,interval(a,b)) the interval
+        values = "0" if sweep[1] == "range" else sweep[2]
+    return f"{key}={values.split(',')[0]}"
 
 
 COMMANDS = sorted({" ".join(line.split()) for page in NAMED for line in commands(page)})

@@ -472,7 +472,7 @@ def test_one_command_goes_on_after_kills_and_leaves_a_busy_run_alone(
         first, outputs, signal.SIGSTOP
     )  # it stays alive, and the lock its own
     capsys.readouterr()
-    assert here(monkeypatch, "-m", "seed=0", *typed) == 0
+    assert here(monkeypatch, "-m", "seed=0", *typed) == 1
     (folder,) = {path.parent for path in outputs.rglob("run.json")}
     said, complained = capsys.readouterr()
     assert f"\nSkipped: {folder} is already being executed by process {first.pid} on " in said
