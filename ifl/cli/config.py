@@ -26,6 +26,9 @@ GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}} 
 
 def run_name(*, _root_: DictConfig) -> str:
     """Return the folder name of a configuration: readable choices, then what tells it apart."""
+    data = _root_.get("data")
+    if isinstance(data, DictConfig) and "root" in data and OmegaConf.is_missing(data, "root"):
+        raise ConfigError("data.root has to be set, to the data's file or folder: data.root=...")
     config = plain(_root_)
     check_keys(config, known_keys())
     check_place(config)

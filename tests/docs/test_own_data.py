@@ -73,7 +73,7 @@ def test_other_pictures_are_another_run_and_the_same_elsewhere_are_not(
     assert "Finished" in said("-m", *mine, "data.root=pictures")
     shutil.copytree(place / "pictures", place / "copies" / "pictures")
     monkeypatch.setenv("HOME", str(place))
-    assert "Already finished" in said(*mine, "data.root=~/copies/pictures")
+    assert "Already finished" in said(*mine, "data.root='~/copies/pictures'")
     # a sweep recognises what is finished before anything is composed
     assert "Already finished: 1 of 1" in said("-m", *mine, "data.root=pictures")
     picture(place / "pictures" / "cat" / "a_0.png", seed=999)
