@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ifl.checks import check_text, check_whole, check_wholes
 from ifl.data.contract import labels_of, samples_of
+from ifl.data.owners import checked_owners
 from ifl.errors import ConfigError, DataError
 from ifl.seeding import numpy_rng
 
@@ -64,8 +65,6 @@ class Dataset:
     Args:
         shape: of a sample: channels, height and width of an image, (features,) of a table.
         classes: 2 or more.
-
-    Args:
         owners: (n,) whose each training sample is, numbers or text, for ``partition=by``; None
             if that is not known.
         class_names: of class 0, 1, ...; empty if they have none.

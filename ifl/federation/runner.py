@@ -15,9 +15,10 @@ from ifl.federation.class_counts import class_rows, metrics
 from ifl.federation.engine import Engine, Outcome
 from ifl.federation.evaluation import Compositions, summary
 from ifl.federation.identity import identity, settings
+from ifl.federation.predictions import write_predictions
 from ifl.federation.resumption import take_up
 from ifl.federation.schedule import SMALL, Schedule
-from ifl.federation.trained import blocks_state, write_predictions
+from ifl.federation.trained import blocks_state
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
 from ifl.runs.folder import Round, RunFolder

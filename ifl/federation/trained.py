@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ifl.client.client import Client
 from ifl.client.state import tensors_of
 from ifl.errors import ConfigError, IFLError
 from ifl.federation.build import Federation, Member
-from ifl.federation.class_counts import Pair
 from ifl.federation.own_code import own_code
+from ifl.federation.predictions import read_predictions
 from ifl.models import SplitModel
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 KINDS = ("base", "modular")
-PREDICTIONS = "predictions.safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,25 +88,7 @@ class Trained:
         Raises:
             IFLError: the run kept none.
         """
-        import pandas as pd
-
-        path = self.path / PREDICTIONS
-        if not path.exists():
-            raise IFLError(f"{self.path} keeps no predictions; keep_predictions=true does")
-        kept = load_file(path)
-        labels = kept.pop("labels").numpy()
-        tables = []
-        for pair, its in kept.items():
-            base, _, modular = pair.partition("/")
-            columns = {"base": base, "modular": modular, "sample": range(len(labels))}
-            tables.append(pd.DataFrame({**columns, "label": labels, "guess": its.numpy()}))
-        return pd.concat(tables, ignore_index=True)
-
-
-def write_predictions(folder: Path, guesses: Mapping[Pair, Tensor], labels: Tensor) -> None:
-    """Keep the guessed classes (n,) of every composition and the labels (n,), as int32."""
-    tensors = {f"{base}/{modular}": its.int() for (base, modular), its in guesses.items()}
-    save_file({**tensors, "labels": labels.int().cpu()}, folder / PREDICTIONS)
+        return read_predictions(self.path)
 
 
 def blocks_state(federation: Federation) -> State:
