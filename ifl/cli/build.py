@@ -1,5 +1,6 @@
 """Builds the federation that a configuration describes."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +8,8 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from ifl.cli.config import typed_from
+from ifl.cli.config import checked, typed_from
+from ifl.cli.unread import check_read, spread
 from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
 from ifl.runs.made import told
@@ -63,8 +65,13 @@ def make_block(config: Any, data: "Dataset", fusion_dim: int) -> "nn.Module":
     return make(told(moved(config), agreed))  # type: ignore[no-any-return]
 
 
-def assemble(config: DictConfig) -> "Federation":
-    """Build the federation that a configuration describes; every setting is checked here."""
+def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
+    """Build the federation that a configuration describes; every setting is checked here.
+
+    Args:
+        config: of a job.
+        typed: the overrides of the command line or the sweep, which have to change something.
+    """
     from ifl.client.privacy import Privacy
     from ifl.client.settings import Optimizers, Training
     from ifl.data.dataset import check_dataset, hold_out
@@ -75,7 +82,9 @@ def assemble(config: DictConfig) -> "Federation":
     from ifl.federation.workers import Workers, available_device
     from ifl.seeding import global_stream
 
-    config = config.copy()
+    checked(config)
+    check_read(config, typed)
+    config = spread(config).copy()
     for section, key in (("data", "root"), ("partition", "owners")):
         if isinstance(config[section], DictConfig) and config[section].get(key) is not None:
             config[section][key] = typed_from(config[section][key])

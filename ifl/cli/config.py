@@ -12,10 +12,11 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from ifl.checks import check_flag, check_text, check_whole, typed
+from ifl.cli.unread import alike, check_top, spread
 from ifl.cores import available_cores
 from ifl.data import contents as files
 from ifl.errors import ConfigError
-from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, recipe
+from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, flatten, recipe
 from ifl.runs.objective import check_objective
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -29,13 +30,27 @@ def run_name(*, _root_: DictConfig) -> str:
     data = _root_.get("data")
     if isinstance(data, DictConfig) and "root" in data and OmegaConf.is_missing(data, "root"):
         raise ConfigError("data.root has to be set, to the data's file or folder: data.root=...")
-    config = plain(_root_)
-    check_keys(config, known_keys())
-    check_place(config)
+    config = checked(_root_, _root_.hydra)
     choices = OmegaConf.to_container(_root_.hydra.runtime.choices)
     assert isinstance(choices, dict)
     readable = "-".join(str(choices[group]) for group in ("data", "clients", "method"))
     return f"{readable}-seed{config['seed']}-{fingerprint(config)}"
+
+
+def checked(config: DictConfig, hydra: DictConfig | None = None) -> dict[str, Any]:
+    """Return ``plain(config)``; refuse keys that no section has and nothing refers to.
+
+    What constructors take, which only importing them tells, ``unread.check_read`` checks.
+
+    Args:
+        config: of a job.
+        hydra: its settings of Hydra.
+    """
+    described, known = plain(config), known_keys()
+    check_keys(described, known)
+    check_top(config, described.keys() - known[""], hydra)
+    check_place(described)
+    return described
 
 
 def known_keys() -> dict[str, set[str]]:
@@ -50,9 +65,12 @@ def known_keys() -> dict[str, set[str]]:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """Return the job's part of a configuration with every interpolation resolved."""
+    """Return the job's part of a configuration with every interpolation resolved.
+
+    Each optimiser has what both share (``unread.spread``).
+    """
     job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
-    plain = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
+    plain = OmegaConf.to_container(spread(job), resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
 
@@ -111,7 +129,7 @@ def name_of(root: str) -> str:
 
 
 def check_keys(config: Mapping[str, Any], known: Mapping[str, Set[str]]) -> None:
-    """Refuse keys that nothing reads, and the lack of one.
+    """Refuse keys that no section has, and the lack of one; of others, only their lack.
 
     Args:
         known: the keys of each section, and of the whole under the empty name.
@@ -126,10 +144,17 @@ def check_keys(config: Mapping[str, Any], known: Mapping[str, Set[str]]) -> None
                 f"{section} must have the settings {', '.join(sorted(keys))}, got "
                 f"{typed(found)}; set these, not {section} itself"
             )
-        for key in sorted(keys ^ set(found)):
+        for key in sorted(keys ^ {*map(str, found)}):
             name = f"{section}.{key}" if section else key
-            wrong = "is needed by every run" if key in keys else "is a key that nothing reads"
-            raise ConfigError(f"{name} {wrong}; --cfg job shows the configuration as it should be")
+            if key in keys:
+                raise ConfigError(
+                    f"{name} is needed by every run; --cfg job shows the configuration as it "
+                    "should be"
+                )
+            if section:
+                there = [f"{section}.{name}" for name in sorted(keys)]
+                hint = alike(name, [*there, *flatten(config)], f"{section} takes {', '.join(keys)}")
+                raise ConfigError(f"{name} is a key that nothing reads; {hint}")
 
 
 def check_place(config: Mapping[str, Any]) -> None:

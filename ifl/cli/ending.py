@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 60.0  # of a sweep that was told to end, with runs that end t
 
 
 class Ending:
-    """Whether and how this process is to end; there is one, as there is one of each signal."""
+    """The end that this process is asked for; there is one, as there is one of each signal."""
 
     def __init__(self) -> None:
         self.told: int | None = None  # the signal

@@ -1,6 +1,5 @@
 """Explains an error that ends the command in one sentence, where Hydra prints a paragraph."""
 
-import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
 
+from ifl.cli.unread import alike
 from ifl.errors import IFLError
 from ifl.runs.identity import TOLD, flatten
 
@@ -89,7 +89,5 @@ def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
     last = key.rpartition(".")[2]
     if key.startswith("clients.members.") and last in TOLD:
         return f"{key} is not set: a block gets {TOLD[last]}; +{key} sets another value"
-    alike = [k for k in keys if k.rpartition(".")[2] == last]
-    alike = alike or difflib.get_close_matches(key, keys, cutoff=0.7)
-    hint = f"did you mean {' or '.join(alike)}?" if alike else "--cfg job shows those that are"
+    hint = alike(key, keys, "--cfg job shows those that are")
     return f"{key} is not in the configuration; {hint}"

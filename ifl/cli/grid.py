@@ -7,6 +7,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from ifl.cli.unread import addable
+
 
 def spanned(
     grids: Sequence[Mapping[str, Any]], arguments: list[str], loader: ConfigLoader | None = None
@@ -22,7 +24,7 @@ def spanned(
     jobs: dict[frozenset[str], list[str]] = {}
     for grid in grids:
         kept = {k: v for k, v in grid.items() if not f"{k}.".startswith(replaced)}
-        own = [f"{k}={'null' if v is None else v}" for k, v in kept.items()]
+        own = [addable(f"{k}={'null' if v is None else v}") for k, v in kept.items()]
         overrides = [*parser.parse_overrides(own), *typed]
         (split,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
         for job in split:

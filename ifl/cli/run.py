@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.cli import ending
-from ifl.cli.config import CONF, check_runtime, choices, plain, recipe_of_job
+from ifl.cli.config import CONF, check_runtime, checked, choices, plain, recipe_of_job
 from ifl.cli.console import CLOSING, Progress, class_table, summary
+from ifl.cli.unread import addable
 from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
@@ -40,7 +41,7 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
         IFLError: it cannot be run, diverges or has diverged, (BusyError) is being run, or its
             folder holds another run.
     """
-    described = plain(config)
+    described = checked(config, HydraConfig.get())
     check_folder(path, described)
     *existing, free = attempts(path)
     mine = [folder for folder in existing if holds(folder, described)]
@@ -85,7 +86,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         keep_predictions=config.keep_predictions,
         **config.stop,
     )
-    federation = assemble(config)
+    federation = assemble(config, HydraConfig.get().overrides.task)
     chosen = choices()
     about = {
         "data": federation.data.name,
@@ -162,6 +163,7 @@ def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
     os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
+    sys.argv[1:] = map(addable, sys.argv[1:])
     for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
         os.environ.pop(name, None)
     Journal.current().remove()

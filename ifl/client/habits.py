@@ -12,7 +12,7 @@ from ifl.seeding import draws
 
 @dataclass(frozen=True)
 class Habits:
-    """What a network does beside its outputs.
+    """Habits of a network beside its outputs.
 
     Args:
         draws: from the global generators, in training or at inference.

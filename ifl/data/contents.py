@@ -102,7 +102,8 @@ def visible(path: Path) -> Iterator[Path]:
 
 def below(folder: Path) -> list[Path]:
     """Return the files in a folder, at any depth, sorted by path; links are followed once."""
-    found, seen = [], set()
+    found: list[Path] = []
+    seen: set[str] = set()
     waiting = [folder]
     while waiting:
         here = waiting.pop()

@@ -110,7 +110,7 @@ def _tensor(what: str, value: object) -> Tensor:
 
 def _from_numpy(what: str, value: object) -> Tensor:
     way_out = "give a tensor or an array of numbers"
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):  # type: ignore[no-untyped-call]
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
         raise DataError(f"{what} has masked values; fill them in, or leave these samples out")
     try:
         array = np.asarray(value)

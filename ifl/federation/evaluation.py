@@ -89,7 +89,7 @@ def _mean(values: list[float]) -> float | None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which compositions are tested: all, a sample, or every client's own.
+    """The compositions that are tested: all, a sample, or every client's own.
 
     Args:
         bases, modulars: blocks that are drawn anew for every evaluation, the last one too, each

@@ -16,6 +16,7 @@ from ifl.client.privacy import Privacy
 from ifl.client.settings import Optimizers, Training
 from ifl.data.augment import Distortion
 from ifl.federation.build import build
+from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.schedule import Schedule
 from ifl.federation.workers import Workers
@@ -45,6 +46,8 @@ TAKEN: dict[tuple[str, str], tuple[Call, str]] = {
     ("", "seed"): (Training, "seed"),
     ("", "eval_every"): (Schedule, "eval_every"),
     ("", "checkpoint_every"): (Schedule, "checkpoint_every"),
+    ("", "keep_state"): (Schedule, "keep_state"),
+    ("", "keep_predictions"): (Schedule, "keep_predictions"),
     ("", "on_bad_upload"): (build, "on_bad_upload"),
     ("runtime", "device"): (Training, "device"),
     ("runtime", "workers"): (Workers, "count"),
@@ -56,6 +59,7 @@ TAKEN: dict[tuple[str, str], tuple[Call, str]] = {
             ("participation", Participation),
             ("privacy", Privacy),
             ("stop", Schedule),
+            ("evaluate", Evaluation),
         )
         for name in composed()[section]
     },
@@ -81,7 +85,7 @@ def defaults(config: Any, option: str) -> Iterator[tuple[tuple[str, str], tuple[
     for name, parameter in inspect.signature(call).parameters.items():
         if name not in raw or parameter.default is parameter.empty or "${" in str(raw[name]):
             continue
-        nested = isinstance(raw[name], dict)
+        nested = "_target_" in raw[name] if isinstance(raw[name], dict) else False
         if nested:
             yield from defaults(config[name], f"{option}.{name}")
         value = make(config[name]) if nested else raw[name]
@@ -117,7 +121,8 @@ def test_a_method_takes_the_papers_local_steps_unless_it_is_told(option: str) ->
 
 def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_there() -> None:
     config = composed()
-    takers = {"augment": Distortion, "optimizer": Optimizers, "privacy": Privacy}
+    takers: dict[str, Call] = {"augment": Distortion, "optimizer": Optimizers}
+    takers |= {"privacy": Privacy, "evaluate": Evaluation}
     for key, (first, *same) in LATER.items():
         section, name = key.split(".")
         if name == "_target_":
@@ -125,5 +130,5 @@ def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_th
             continue
         assert config[section][name] == first == default(takers[section], name), key
         assert all(value == 0 for value in same), key  # of noise, where none is 0
-    for section in ("augment", "privacy"):  # they came as a whole
+    for section in ("augment", "privacy", "evaluate"):  # they came as a whole
         assert {f"{section}.{name}" for name in config[section]} <= {*LATER}

@@ -105,7 +105,9 @@ def test_a_question_is_answered_without_loading_what_runs_need(
 
 def test_what_is_composed_follows_from_files_and_overrides_alone() -> None:
     lines = "\n".join(path.read_text() for path in CONF.rglob("*.yaml")).splitlines()
-    outside = {line.split("#")[0].strip() for line in lines if "${oc." in line or "${now" in line}
+    outside = {
+        line.split("#")[0].strip() for line in lines if "${oc.env" in line or "${now" in line
+    }
     assert outside == {"root: ${oc.env:IFL_DATA,data}"}  # a place: changes no result
 
 
