@@ -8,7 +8,7 @@ import traceback
 from contextlib import redirect_stdout
 from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -41,7 +41,7 @@ def execute(config: DictConfig, path: Path) -> dict[str, Any]:
         IFLError: it cannot be run, diverges or has diverged, (BusyError) is being run, or its
             folder holds another run.
     """
-    described = checked(config, HydraConfig.get())
+    described = checked(config, cast(DictConfig, HydraConfig.get()))
     check_folder(path, described)
     *existing, free = attempts(path)
     mine = [folder for folder in existing if holds(folder, described)]

@@ -60,7 +60,8 @@ class OptunaSweeper(GridSweeper):
         grids: object = None,
     ) -> None:
         super().__init__()
-        self.params, self.n_trials, self.n_jobs = params or {}, n_trials, n_jobs
+        self.space: Mapping[str, Any] = params or {}
+        self.n_trials, self.n_jobs = n_trials, n_jobs
         self.direction, self.several = direction, grids
         self.sampler: Mapping[str, Any] = sampler or {}
         self.storage, self.study_name = storage, study_name
@@ -73,7 +74,7 @@ class OptunaSweeper(GridSweeper):
             LauncherError, Terminated: as in a grid.
         """
         self.check()
-        self.fixed, self.searched = split(self.params, arguments, self.loader)
+        self.fixed, self.searched = split(self.space, arguments, self.loader)
         objective = self.settings.objective
         direction = self.direction or direction_of(objective)
         space = {key: distribution(override) for key, override in self.searched.items()}

@@ -40,7 +40,7 @@ def opened(
         study = optuna.create_study(
             storage=storage,
             study_name=name if storage else None,
-            direction=direction,
+            direction=optuna.study.StudyDirection[direction.upper()],
             load_if_exists=True,
         )
     except Exception as error:

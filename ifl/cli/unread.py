@@ -130,9 +130,10 @@ def check_read(config: DictConfig, typed: Sequence[str] = ()) -> None:
     _check_optimizer(config, {override.lstrip("+~").split("=", 1)[0] for override in typed})
     for path, built in _built(plain, ()):
         taken = parameters(built["_target_"], bool(built.get("_partial_")))
-        for key in built.keys() - HYDRAS if taken is not None else ():
-            if key not in taken:
-                _refuse(".".join((*path, str(key))), path, built["_target_"], taken, plain)
+        if taken is None:
+            continue
+        for key in built.keys() - HYDRAS - {*taken}:
+            _refuse(".".join((*path, str(key))), path, built["_target_"], taken, plain)
 
 
 def parameters(address: object, filled: bool = False) -> list[str] | None:

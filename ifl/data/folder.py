@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from ifl.checks import check_text
@@ -128,7 +128,7 @@ def _opened(file: Path, act: Callable[[Image.Image], Facts | np.ndarray]) -> Fac
             return act(image)
     except Exception as error:
         reason = "no picture of a known format"
-        if not isinstance(error, Image.UnidentifiedImageError):
+        if not isinstance(error, UnidentifiedImageError):
             reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
             f"{file} cannot be read as a picture ({reason}); repair or remove it"

@@ -54,7 +54,8 @@ def from_torchvision(
             f"data.dataset={dataset} is not in torchvision.datasets; see its documentation"
         )
     root = str(Path(root).expanduser())
-    published = isinstance(resources := vars(maker).get("resources"), list)  # MNIST and its kin
+    resources: Any = vars(maker).get("resources")
+    published = isinstance(resources, list)  # MNIST and its kin
     if published:
         idx.check_unpacked(Path(root) / dataset, dict(resources))
     choices = [dict(train or {}), dict(test or {})]

@@ -164,7 +164,7 @@ def _keep(
     if keep_state is False or (keep_state is None and checkpoint.size_of(state) > SMALL):
         state = None
     with folder.writing():
-        kept = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
+        kept: dict[str, Any] = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
         kept |= {"identity": json.dumps(mine), "final": final, "blocks": blocks}
         checkpoint.write(folder.path, row.round, kept)
 

@@ -78,9 +78,8 @@ class Trained:
 
         owners = {"base": str, "modular": str}
         rows = pd.read_csv(self.path / "compositions.csv", dtype=owners)
-        return (
-            rows[rows["round"] == rows["round"].max()].drop(columns="round").reset_index(drop=True)
-        )
+        last: pd.DataFrame = rows[rows["round"] == rows["round"].max()]
+        return last.drop(columns="round").reset_index(drop=True)
 
     def predictions(self) -> "pd.DataFrame":
         """Return a row per composition and test sample: base, modular, sample, label, guess.

@@ -17,7 +17,7 @@ SMALL = ["clients=mlp_homogeneous", "clients.count=2", "fusion.dim=16", "data.sh
 
 def optimizers(*overrides: str) -> list[dict[str, Any]]:
     """Return the settings of the first client's two optimisers."""
-    federation = assemble(composed(*SMALL, *overrides))
+    federation = assemble(composed(*SMALL, *map(addable, overrides)))
     return [optimizer.defaults for optimizer in federation.engine.clients[0].optimizers]
 
 
@@ -26,7 +26,7 @@ def loss(*overrides: str) -> float | None:
 
 
 def test_what_both_optimisers_share_is_set_once() -> None:
-    for settings in optimizers("++optimizer.weight_decay=0.5", "optimizer.momentum=0"):
+    for settings in optimizers("optimizer.weight_decay=0.5", "optimizer.momentum=0"):
         assert settings["weight_decay"] == 0.5
         assert settings["momentum"] == 0
     base, modular = optimizers("++optimizer.nesterov=true", "+optimizer.base.nesterov=false")
@@ -43,7 +43,7 @@ def test_what_is_set_for_both_is_another_run() -> None:
 
 @pytest.mark.parametrize("prefix", ["", "+", "++"])
 def test_a_plus_is_not_needed_in_a_sweep_either(prefix: str) -> None:
-    typed = sweeper("-m").jobs([addable(f"{prefix}optimizer.weight_decay=0.1,0.2"), "seed=0"])
+    typed = sweeper().jobs([addable(f"{prefix}optimizer.weight_decay=0.1,0.2"), "seed=0"])
     assert [job[0].lstrip("+") for job in typed] == [
         "optimizer.weight_decay=0.1", "optimizer.weight_decay=0.2",
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """What a network must not do is one sentence before training; what it may do is done right."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -126,6 +127,10 @@ class Copying(InPlace):
         return self.block(relu(x - 0.25))  # type: ignore[no-any-return]
 
 
+def of(kind: type[InPlace], make: Callable[[], nn.Module]) -> nn.Module:
+    return kind(make())
+
+
 REPLAYED = IFL(tau=2, replay=Replay(pools=2, steps=2), align=Align(weight=0.5))
 
 
@@ -136,7 +141,7 @@ def test_blocks_that_change_their_input_give_the_numbers_of_those_that_do_not(
     found = []
     for kind in (InPlace, Copying):
         member = Member(
-            "own", lambda kind=kind: kind(SMALL.base()), lambda kind=kind: kind(SMALL.modular())
+            "own", base=partial(of, kind, SMALL.base), modular=partial(of, kind, SMALL.modular)
         )
         federation = tiny(method, member)
         losses = [federation.engine.round(number).train_loss for number in (1, 2)]

@@ -51,7 +51,7 @@ class Smooth(Own):
 
 class Overflowing(Own):
     def decode(self, parts: Any) -> Tensor:
-        return parts[""] / 0
+        return torch.as_tensor(parts[""]) / 0
 
 
 class Naked:

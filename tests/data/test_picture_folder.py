@@ -77,7 +77,8 @@ def test_other_sizes_and_modes_are_brought_to_one_and_told(tmp_path: Path) -> No
 
 def seen(tmp_path: Path, image: Image.Image, **more: Any) -> torch.Tensor:
     """Return the pixels that a picture becomes, beside others of the same size."""
-    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    for name in "ab":
+        (tmp_path / name).mkdir()
     image.save(tmp_path / "a" / "it.png", **more)
     for k in range(5):
         image.save(tmp_path / "b" / f"{k}.png", **more)
@@ -188,7 +189,8 @@ def test_a_folder_that_holds_none_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("owner", [r"(\w+)_", "[abc]"])
 def test_owners_are_found_in_file_names(owner: str, tmp_path: Path) -> None:
-    pictures(tmp_path / "train"), picture(tmp_path / "test" / "cat" / "nobody.png", 99)
+    pictures(tmp_path / "train")
+    picture(tmp_path / "test" / "cat" / "nobody.png", 99)
     data = from_folder(str(tmp_path), owner=owner)
     assert data.owners is not None
     names = sorted(f.name for f in (tmp_path / "train" / "cat").iterdir())

@@ -66,7 +66,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "ragged": ([[1], [1, 2], [1], [1]], "y cannot be made an array"),
     "none": (None, "y is NoneType; give a tensor"),
     "complex": (Y + 0j, "y is of torch.complex64"),
-    "masked": (np.ma.masked_equal(Y.numpy(), 2), "y has masked values"),  # type: ignore[no-untyped-call]
+    "masked": (np.ma.masked_equal(Y.numpy(), 2), "y has masked values"),
     "too large": (np.array([0, 1, 2, 2**63], dtype=np.uint64), "y holds integers beyond"),
     "from 1": ([1, 2, 3, 3], "labels run from 1 to 3, .* or number the labels from 0"),
     "negative": ([-1, 1, 2, 2], "labels run from -1 to 2"),
@@ -136,7 +136,7 @@ def test_what_comes_later_is_checked_too(tiny: Build) -> None:
     with pytest.raises(IFLError, match=r"data.shape must hold whole numbers >= 1, got \[0, 6\]"):
         replace(TINY, shape=(0, 6))
     with pytest.raises(DataError, match=r"train is a tuple; make it a Shard\(x, y\)"):
-        replace(TINY, train=(TINY.train.x, TINY.train.y))
+        replace(TINY, train=(TINY.train.x, TINY.train.y))  # type: ignore[arg-type]
     with pytest.raises(DataError, match="data is a tuple; its _target_"):
         check_dataset((TINY.train, TINY.test))
     me = clients(tiny(Local()))[0]

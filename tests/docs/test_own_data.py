@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what the page's commands read, where they are typed."""
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path / "pictures", each=12)
-    np.savez(tmp_path / "arrays.npz", **arrays(60))
+    np.savez(tmp_path / "arrays.npz", **arrays(60))  # type: ignore[arg-type]
     (tmp_path / "mine" / "data").mkdir(parents=True)
     (yaml,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "mine" / "data" / "fake.yaml").write_text(yaml)

@@ -86,11 +86,11 @@ def disturbed(make: Callable[[], Federation], rounds: int = 2) -> tuple[Any, lis
     random.seed()
     np.random.seed()
     torch.seed()
-    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]
     federation = make()
     losses = [federation.engine.round(number) for number in range(1, rounds + 1)]
     found = federation.engine.evaluate(federation.data.test.inputs(), federation.data.test.y)
-    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index, union-attr]
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # type: ignore[index]
     assert before == after
     ends = [p for me in clients(federation) for p in parameters(me.model)]
     return (losses, found.accuracy), ends

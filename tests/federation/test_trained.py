@@ -169,8 +169,8 @@ def test_what_stands_in_a_state_twice_is_kept_once(tmp_path: Path) -> None:
 
 
 def test_made_is_what_a_configuration_names() -> None:
-    block = {"_target_": "torch.nn.Sequential", "_args_": [{"_target_": "torch.nn.Linear"}]}
-    block["_args_"][0] |= {"in_features": DIM, "out_features": 2}  # type: ignore[index]
+    layer = {"_target_": "torch.nn.Linear", "in_features": DIM, "out_features": 2}
+    block = {"_target_": "torch.nn.Sequential", "_args_": [layer]}
     assert repr(made(block)) == repr(nn.Sequential(nn.Linear(DIM, 2)))
     maker = made({"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.5})
     assert isinstance(maker, partial)
