@@ -105,7 +105,7 @@ def check_top(config: DictConfig, unknown: Iterable[str], hydra: DictConfig | No
     for key in sorted(unknown):
         if re.search(rf"\$\{{[^$}}]*\b{re.escape(key)}\b", hydras):
             continue
-        for path in _leaves(OmegaConf.to_container(config[key]), (key,)):
+        for path in _leaves(OmegaConf.to_container(OmegaConf.create({key: config[key]})), ()):
             if not is_referred_to(config, path):
                 name = ".".join(path)
                 raise ConfigError(
