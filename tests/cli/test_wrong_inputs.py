@@ -25,7 +25,7 @@ RUN = {
     "experiment=quick": "experiment=quick is not there; choose one of bench/w1, bench/w2, ",
     "methd=ifl": "methd is not in the configuration; did you mean method?",
     "tau=5": "tau is not in the configuration; did you mean local.tau or method.tau?",
-    "optimizer.base.momentumm=1": "not in the configuration; did you mean optimizer.base.momentum or",
+    "optimizer.base.momentumm=1": "did you mean optimizer.base.momentum or optimizer.modular",
     "stop.uplnk_mb=8": "stop.uplnk_mb is not in the configuration; did you mean stop.uplink_mb?",
     "partition=dirichlet partition.min_sample=3": "did you mean partition.min_samples",
     "plots": "plots is neither key=value nor a command; ifl plot FOLDER draws, --help lists",
