@@ -30,6 +30,8 @@ FILES = {(g, o): OmegaConf.load(CONF / g / f"{o}.yaml") for g in GROUPS for o in
 BUILT = [option for option, file in FILES.items() if "_target_" in file]
 # An option that begins with ``defaults`` is another one with some values replaced: a preset.
 BASES = [option for option in BUILT if "defaults" not in FILES[option]]
+# What a set of torchvision is called and holds, which it finds out itself where no yaml says it.
+OF_THE_SET = {"name", "shape", "classes", "train", "test"}
 NO_DEFAULT = ("local", "fusion")  # sections whose values every part of the library wants told
 # The library does the least unless it is told; a command trains for long, on a machine of its own.
 DIFFERENT = {
@@ -101,7 +103,11 @@ def facts() -> Facts:
         value = config[section][key] if section else config[key]
         found[section, key] = value, default(taker, name)
     for group, name in BASES:
-        found |= defaults(composed(f"{group}={name}")[group], f"{group}={name}")
+        config = composed(f"{group}={name}")[group]
+        its = dict(defaults(config, f"{group}={name}"))
+        if config._target_ == "ifl.data.from_torchvision":
+            its = {what: both for what, both in its.items() if what[1] not in OF_THE_SET}
+        found |= its
     return found
 
 

@@ -92,7 +92,7 @@ def test_a_run_that_is_done_all_the_same_is_no_failure(
 def test_where_no_run_trains_a_signal_ends_the_command_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def assemble(config: object) -> None:
+    def assemble(*given: object) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("it went on")
 
