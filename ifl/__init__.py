@@ -64,9 +64,9 @@ if TYPE_CHECKING:
     from ifl.data.vision import from_torchvision as from_torchvision
     from ifl.errors import IFLError as IFLError
     from ifl.federation.build import Federation as Federation
-    from ifl.federation.build import Member as Member
     from ifl.federation.build import build as build
     from ifl.federation.evaluation import Evaluation as Evaluation
+    from ifl.federation.member import Member as Member
     from ifl.federation.participation import Participation as Participation
     from ifl.federation.runner import run as run
     from ifl.federation.schedule import Schedule as Schedule
@@ -83,7 +83,8 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 
 _WHERE = {
-    "ifl.federation.build": ["build", "Federation", "Member"],
+    "ifl.federation.build": ["build", "Federation"],
+    "ifl.federation.member": ["Member"],
     "ifl.federation.evaluation": ["Evaluation"],
     "ifl.federation.participation": ["Participation"],
     "ifl.federation.runner": ["run"],

@@ -20,7 +20,8 @@ from ifl.comm.codecs import Float32
 from ifl.data.augment import Augment, Distortion
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid, Partition
-from ifl.federation.build import Federation, Member, build
+from ifl.federation.build import Federation, build
+from ifl.federation.member import Member
 from ifl.methods.base import Method
 from ifl.models import mlp_base, mlp_modular
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ifl.cli.config import checked, typed_from
-from ifl.cli.unread import check_read, spread
+from ifl.cli.unread import BLOCKS, check_read, spread
 from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
 from ifl.runs.made import told
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ifl.data.dataset import Dataset
     from ifl.federation.build import Federation
 
+OWN = {"batch_size", "lr"}  # of a member, if it is to have others than all
 _TOLD: set[str] = set()  # addresses of before that a line has named
 
 
@@ -76,8 +77,9 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
     from ifl.client.settings import Optimizers, Training
     from ifl.data.dataset import check_dataset, hold_out
     from ifl.data.owners import By
-    from ifl.federation.build import Member, build
+    from ifl.federation.build import build
     from ifl.federation.evaluation import Evaluation
+    from ifl.federation.member import Member
     from ifl.federation.participation import Participation
     from ifl.federation.workers import Workers, available_device
     from ifl.seeding import global_stream
@@ -89,14 +91,14 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         if isinstance(config[section], DictConfig) and config[section].get(key) is not None:
             config[section][key] = typed_from(config[section][key])
     members = config.clients.members
+    needed = {"name", *BLOCKS}
     whole_ones = isinstance(members, ListConfig) and all(
-        isinstance(member, DictConfig) and set(member) == {"name", "base", "modular"}
-        for member in members
+        isinstance(member, DictConfig) and needed <= {*member} <= needed | OWN for member in members
     )
     if not whole_ones:
         raise ConfigError(
-            f"clients.members must be a list of {{name, base, modular}}, got {members}; see "
-            "conf/clients/paper.yaml"
+            "clients.members must be a list of {name, base, modular}, each with a batch_size and "
+            f"an lr if it is to have its own, got {members}; see conf/clients/paper.yaml"
         )
     device, remark = available_device(config.runtime.device)
     if remark:
@@ -125,8 +127,8 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         method=method,
         codec=codec,
         members=[
-            Member(member.name, partial(block, member.base), partial(block, member.modular))
-            for member in members
+            Member(**{**m, **{kind: partial(block, m[kind]) for kind in BLOCKS}})
+            for m in map(moved, members)
         ],
         count=config.clients.count,
         training=training,

@@ -27,9 +27,6 @@ GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}} 
 
 def run_name(*, _root_: DictConfig) -> str:
     """Return the folder name of a configuration: readable choices, then what tells it apart."""
-    data = _root_.get("data")
-    if isinstance(data, DictConfig) and "root" in data and OmegaConf.is_missing(data, "root"):
-        raise ConfigError("data.root has to be set, to the data's file or folder: data.root=...")
     config = checked(_root_, _root_.hydra)
     choices = OmegaConf.to_container(_root_.hydra.runtime.choices)
     assert isinstance(choices, dict)

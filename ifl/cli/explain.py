@@ -22,7 +22,6 @@ PLAINER = {  # how Hydra's first line begins: what is said instead
     r"Config group override must be a string or a list\. Got NoneType": "a group needs an option, "
     "not null; --help lists them",
     r"Error merging override (.+)": r"\1 does not fit the configuration; --cfg job shows it",
-    r".*Missing mandatory value: (\S+)": r"\1 has to be set: \1=...",
     r"Interpolation key '(.+)' not found": r"${\1} refers to a key that is not in the "
     "configuration; --cfg job shows those that are",
 }
@@ -59,6 +58,9 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             f"{error.filename or 'outputs'} cannot be written ({error.strerror}); make room or "
             "choose another folder with outputs=..."
         )
+    lacking = re.search(r"Missing mandatory value: .*\n\s*full_key: (\S+)", str(error))
+    if lacking:
+        return f"{lacking[1]} has to be set: {lacking[1]}=..."
     line = str(error).strip().partition("\n")[0]
     line = re.sub(r"^(\w+ raised while resolving interpolation: )+", "", line)
     if unknown := re.match(r"Could not override '(.+)'", line):

@@ -13,6 +13,7 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,7 +21,7 @@ from ifl.cli import ending
 from ifl.cli.config import CONF, check_runtime, checked, choices, plain, recipe_of_job
 from ifl.cli.console import CLOSING, Progress, class_table, summary
 from ifl.cli.unread import addable
-from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
+from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
 from ifl.runs.journal import JOURNAL, Journal
@@ -134,6 +135,7 @@ def job(config: DictConfig) -> float:
     quiet = config.runtime.quiet is True
     try:
         check_runtime(config)
+        check_mode(hydra_config)
         threads = str(config.runtime.threads)
         os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
         with ending.following(), redirect_stdout(io.StringIO() if quiet else sys.stdout):
@@ -157,6 +159,13 @@ def job(config: DictConfig) -> float:
         raise
     journal.note(number, outcome)
     return value_of(outcome, config.objective)
+
+
+def check_mode(hydra_config: Any) -> None:
+    """Raise ConfigError if a sweeper was chosen for what is no sweep."""
+    chosen = [o for o in hydra_config.overrides.hydra if o.startswith("hydra/sweeper=")]
+    if chosen and hydra_config.mode != RunMode.MULTIRUN:
+        raise ConfigError(f"{chosen[0]} is for sweeps and searches; add -m, or leave it out")
 
 
 def main() -> int:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import nn
@@ -54,6 +55,18 @@ class Optimizers:
                 )
             self._check(f"optimizer.{block}", optimizer.defaults)
         object.__setattr__(self, "draws", drawing)
+
+    def at(self, rates: Mapping[str, float]) -> "Optimizers":
+        """Return the same optimisers at other learning rates, those of ``base`` and ``modular``.
+
+        Raises:
+            ConfigError: an optimiser takes no such rate.
+        """
+        base, modular = (
+            partial(maker, lr=rates[block]) if block in rates else maker  # type: ignore[call-arg]
+            for block, maker in (("base", self.base), ("modular", self.modular))
+        )
+        return replace(self, base=base, modular=modular)
 
     @staticmethod
     def _check(field: str, settings: Mapping[str, object]) -> None:

@@ -47,6 +47,7 @@ class Channel:
 
     Args:
         agreed: what the symbols of forms stand for, beside classes.
+        own: what some stand for in the messages of a client, where that is of its own, by client.
         seed: names the streams of codecs that draw random numbers. Each tensor has its own, by
             direction, client, round, number of the message to or from this client in the round,
             and name; so nobody's presence shifts what another's message draws.
@@ -61,12 +62,14 @@ class Channel:
         agreed: Mapping[str, int] | None = None,
         seed: int = 0,
         draws: bool = False,
+        own: Mapping[int, Mapping[str, int]] | None = None,
     ) -> None:
         self.draws = draws
         self.codec = codec
         self.classes = classes
         self.device = device
         self.agreed = {**(agreed or {}), "classes": classes}
+        self._own = {k: {**self.agreed, **symbols} for k, symbols in (own or {}).items()}
         self.ledger = Ledger()
         self.seed = seed
         self.begin_round(0)
@@ -75,6 +78,10 @@ class Channel:
         """Let what passes from now on belong to this round."""
         self._number = number
         self._carried: Counter[tuple[str, int]] = Counter()
+
+    def agreed_with(self, client: int) -> Mapping[str, int]:
+        """Return what the symbols of forms stand for in a client's messages."""
+        return self._own.get(client, self.agreed)
 
     def up(
         self, messages: Mapping[int, Message], forms: Mapping[int, Form]
@@ -92,15 +99,15 @@ class Channel:
         refused: dict[int, MessageError] = {}
         for client, message in messages.items():
             payload = self._sent(UPLINK, [client], message)
-            counts = {"header": len(payload)}
+            counts, agreed = {"header": len(payload)}, self.agreed_with(client)
             try:
-                limit = HEADER_LIMIT + most_bytes(forms.get(client, {}), self.agreed)
+                limit = HEADER_LIMIT + most_bytes(forms.get(client, {}), agreed)
                 received = parse(self._unpacked(payload, limit))
                 counts = shared_out(sizes(received), len(payload))
                 if client not in forms:
                     raise MessageError("it is one upload too many")
                 with self._streams("decoding", UPLINK, client):
-                    decoded = decode(received, self.codec, forms[client], self.agreed)
+                    decoded = decode(received, self.codec, forms[client], agreed)
                 arrived[client] = self._placed(decoded)
             except MessageError as error:
                 refused[client] = error

@@ -1,6 +1,6 @@
 """Checks the uplink budget against the cost of the first round."""
 
-from itertools import chain
+from collections.abc import Mapping
 
 import torch
 
@@ -51,18 +51,21 @@ def first_uplink(engine: Engine) -> int:
     seed, drawn = engine.training.seed, engine.participation.present
     rounds = (drawn(engine.clients, seed, number) for number in range(1, PATIENCE + 1))
     present = next(filter(None, rounds), [])
-    sizes: dict[int, int] = {}  # of each form once: split learning expects one tau times
+    sizes: dict[tuple[int, int], int] = {}  # of each once: split learning expects one tau times
     total = 0
-    for form in chain.from_iterable(engine.server.expects(me.number) for me in present):
-        if id(form) not in sizes:
-            sizes[id(form)] = _size(form, engine.channel)
-        total += sizes[id(form)]
+    for client in present:
+        agreed = engine.channel.agreed_with(client.number)
+        for form in engine.server.expects(client.number):
+            key = id(form), id(agreed)
+            if key not in sizes:
+                sizes[key] = _size(form, engine.channel, agreed)
+            total += sizes[key]
     return total
 
 
-def _size(form: Form, channel: Channel) -> int:
-    tensors = {}
-    for name, expected in form.items():
-        shape = [channel.agreed[n] if isinstance(n, str) else n for n in expected.shape]
-        tensors[name] = torch.zeros(shape, dtype=expected.dtype or torch.float32)
+def _size(form: Form, channel: Channel, agreed: Mapping[str, int]) -> int:
+    tensors = {
+        name: torch.zeros(expected.sizes(agreed), dtype=expected.dtype or torch.float32)
+        for name, expected in form.items()
+    }
     return len(encode(Message(**tensors), channel.codec, channel.classes))

@@ -1,10 +1,9 @@
 """Builds a federation: shards for clients, clients from members, an engine around them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
@@ -23,20 +22,12 @@ from ifl.data.scaling import remarks
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
 from ifl.federation.evaluation import Evaluation
+from ifl.federation.member import Member
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
 from ifl.methods.base import Method
 from ifl.models import SplitModel
 from ifl.seeding import global_stream, numpy_rng
-
-
-@dataclass(frozen=True)
-class Member:
-    """An architecture: what a user calls it, and how to make a fresh block of either kind."""
-
-    name: str
-    base: Callable[[], nn.Module]
-    modular: Callable[[], nn.Module]
 
 
 @dataclass(frozen=True)
@@ -111,10 +102,10 @@ def build(
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])
     clients = []
-    tried = data.train.first(training.batch_size).inputs()
+    settings = [member.training(training) for member in members]
     extreme = data.extremes()
     for number, (end, part) in enumerate(zip(ends, parts, strict=True)):
-        member = members[number % len(members)]
+        member, own = members[number % len(members)], settings[number % len(members)]
         name = f"client {number} ({member.name})"
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
         with global_stream(seed, "client", number, "weights"):
@@ -122,17 +113,23 @@ def build(
                 model = SplitModel(member.base(), member.modular())
             except ConfigError as error:
                 raise ConfigError(f"{name}: {error}") from error
-            own = shard.first(2).inputs() if len(shard) else tried
-            check_contract(model, name, own, fusion_dim, data.classes)
+            some = data.train if not len(shard) else shard
+            check_contract(model, name, some.first(2).inputs(), fusion_dim, data.classes)
         if number < len(members):
-            check_contract(model, name, tried, fusion_dim, data.classes, training.batch_size)
+            tried = data.train.first(own.batch_size).inputs()
+            check_contract(model, name, tried, fusion_dim, data.classes, own.batch_size)
             if extreme is not None:
                 check_takes(model, name, extreme, fusion_dim, data.classes)
-        clients.append(Client(name, number, model, shard, training, disclosure))
+        clients.append(Client(name, number, model, shard, own, disclosure))
     check_apart((client.name, client.model) for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim}
     drawing = check_codec(codec, data.classes)
-    channel = Channel(codec, data.classes, training.device, agreed, seed, drawing)
+    sizes = {
+        client.number: {"B": client.training.batch_size}
+        for client in clients
+        if client.training.batch_size != training.batch_size
+    }
+    channel = Channel(codec, data.classes, training.device, agreed, seed, drawing, sizes)
     engine = Engine(
         method, clients, channel, training, workers, participation, on_bad_upload, evaluation
     )

@@ -114,7 +114,8 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
             "seconds": schedule.seconds,
         },
         "data": {"name": federation.data.name},
-        "clients": {"count": len(engine.clients), "members": [c.name for c in engine.clients]},
+        "clients": {"count": len(engine.clients), "members": [c.name for c in engine.clients]}
+        | _own_settings(engine),
         "fusion": {"dim": engine.channel.agreed.get("d")},
         "method": plain(engine.method),
         "codec": plain(engine.channel.codec),
@@ -130,6 +131,19 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
             "decay_rounds": training.optimizers.decay_rounds,
         },
     }
+
+
+def _own_settings(engine: Engine) -> dict[str, Any]:
+    """Return the batch size and rates of clients that do not have those of all, by name."""
+    own = [client for client in engine.clients if client.training != engine.training]
+    told = {
+        client.name: {
+            "batch_size": client.training.batch_size,
+            "lr": [optimizer.defaults.get("lr") for optimizer in client.optimizers],
+        }
+        for client in own
+    }
+    return {"own": told} if told else {}
 
 
 def plain(value: Any, depth: int = DEPTH) -> Any:

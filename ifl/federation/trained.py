@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ifl.client.client import Client
 from ifl.client.state import tensors_of
 from ifl.errors import ConfigError, IFLError
-from ifl.federation.build import Federation, Member
+from ifl.federation.build import Federation
+from ifl.federation.member import Member
 from ifl.federation.own_code import own_code
 from ifl.federation.predictions import read_predictions
 from ifl.models import SplitModel

@@ -69,9 +69,10 @@ class Centralized:
                 f"method.architecture must name a client from 0 to {len(clients) - 1}, "
                 f"got {self.architecture}"
             )
-        model = deepcopy(clients[self.architecture].model)
+        chosen = clients[self.architecture]
+        model = deepcopy(chosen.model)
         forms = {c.number: _form(c.shard) for c in clients}
-        return CentralizedServer(model, training, self.tau, forms)
+        return CentralizedServer(model, chosen.training, self.tau, forms)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Send the shard when first here; nothing once the server has it."""

@@ -20,6 +20,7 @@ from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
+from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.replay import Align, Replay, check_pools
 from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
@@ -93,7 +94,7 @@ class IFL:
         for client in clients:
             check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
-            rows = self.upload.rows or training.batch_size
+            rows = self.upload.rows or client.training.batch_size
             alone = self.stage2 == "per_client" or len(clients) == 1
             if self.relay_rows == 1 or (rows == 1 and alone):
                 check_learns_from_one(
@@ -101,6 +102,13 @@ class IFL:
                     "stage 2 has steps of one row here; raise method.relay_rows, "
                     "method.upload.rows or batch_size to 2 or more",
                 )
+        sizes = {client.training.batch_size for client in clients}
+        if self.stage2 == "per_client" and not self.upload.rows and len(sizes) > 1:
+            raise ConfigError(
+                "method.stage2=per_client takes a pool apart into uploads of one size, got a "
+                f"batch_size of {' and '.join(map(str, sorted(sizes)))} in clients.members; set "
+                "method.upload.rows, or use method.stage2=pooled"
+            )
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:

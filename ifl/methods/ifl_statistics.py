@@ -106,7 +106,7 @@ class IFLStatistics:
         """
         for client in clients:
             client.memory.of(Statistics).clients = len(clients)
-            if (self.rows or len(clients) * training.batch_size) == 1:
+            if (self.rows or len(clients) * client.training.batch_size) == 1:
                 check_learns_from_one(
                     client, "method.rows=1 makes stage 2 of single rows; take 2 or more"
                 )

@@ -18,6 +18,7 @@ from ifl.errors import BusyError
 from ifl.runs.lock import HOLDER, Lock, held
 
 JOURNAL = "IFL_JOURNAL"  # the environment variable that names the folder to every run
+TRIES = 3
 STOP = "stop"  # the file in it that tells runs to end
 
 
@@ -108,8 +109,10 @@ class Journal:
             (self.folder / STOP).touch()
 
     def stopped(self) -> bool:
-        """Return whether they were told to."""
-        return self.folder is not None and (self.folder / STOP).exists()
+        """Return whether they were told to, or the sweep has ended without them."""
+        if self.folder is None:
+            return False
+        return (self.folder / STOP).exists() or not self.folder.exists()
 
     def abandoned(self) -> bool:
         """Return whether the process that began it has ended, of whatever."""
@@ -123,5 +126,6 @@ class Journal:
         else:
             if self.folder in self._locks:
                 self._locks.pop(self.folder).release()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for _ in range(TRIES):  # a run may write while its folder is being removed
+                shutil.rmtree(self.folder, ignore_errors=True)
         return [self._ended[number] for number in sorted(self._ended, key=int)]

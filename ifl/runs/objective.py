@@ -6,9 +6,12 @@ from math import nan
 from typing import Any
 
 from ifl.checks import check_one_of
-from ifl.runs.folder import Round
+from ifl.runs.folder import TABLES, Round
 
-RESULT = tuple(f.name for f in fields(Round) if f.name.startswith("accuracy"))
+RESULT = (
+    *(f.name for f in fields(Round) if f.name.startswith("accuracy")),
+    *(name for name in TABLES["metrics"] if name not in TABLES["compositions"]),
+)
 TOTALS = (
     *("rounds", "uplink_bytes", "downlink_bytes", "downlink_bytes_multicast"),
     *("uplink_bytes_per_client", "downlink_bytes_per_client", "seconds"),

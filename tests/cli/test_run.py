@@ -25,6 +25,8 @@ def test_a_run_leaves_its_folder_and_the_same_command_finds_it(tmp_path: Path) -
         "run.json",
         "rounds.csv",
         "compositions.csv",
+        "metrics.csv",
+        "classes.csv",
         "traffic.csv",
         "partition.csv",
     }

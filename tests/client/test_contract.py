@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 
 from ifl.client.contract import check_contract
 from ifl.errors import ConfigError
-from ifl.federation.build import Member
+from ifl.federation.member import Member
 from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fedgh import FedGH

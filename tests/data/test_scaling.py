@@ -13,7 +13,8 @@ from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid
 from ifl.data.scaling import remarks
 from ifl.data.sources import breast_cancer, digits
-from ifl.federation.build import Member, build
+from ifl.federation.build import build
+from ifl.federation.member import Member
 from ifl.methods.local import Local
 from ifl.models import mlp_base, mlp_modular
 

@@ -14,7 +14,8 @@ from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.data.partition import Iid
 from ifl.errors import ConfigError, DivergenceError
-from ifl.federation.build import Member, build
+from ifl.federation.build import build
+from ifl.federation.member import Member
 from ifl.methods.base import Method, Server
 from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Envelope, Float32
 from ifl.errors import ConfigError
-from ifl.federation.build import Federation, Member, build
+from ifl.federation.build import Federation, build
+from ifl.federation.member import Member
 from ifl.federation.workers import Workers
 from ifl.methods.fl import FL
 from ifl.methods.ifl import IFL

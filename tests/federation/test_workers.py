@@ -13,7 +13,8 @@ from ifl.cli.build import assemble
 from ifl.client.client import Client
 from ifl.comm.codecs import Envelope, Stream
 from ifl.errors import ConfigError
-from ifl.federation.build import Federation, Member
+from ifl.federation.build import Federation
+from ifl.federation.member import Member
 from ifl.federation.workers import Workers, available_device
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local

@@ -13,7 +13,8 @@ from ifl.comm.quantise import Int4
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid
 from ifl.errors import ConfigError
-from ifl.federation.build import Federation, Member, build
+from ifl.federation.build import Federation, build
+from ifl.federation.member import Member
 from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.local import Local

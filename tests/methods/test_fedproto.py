@@ -27,7 +27,8 @@ from ifl.comm.message import Message
 from ifl.data.dataset import Shard
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
-from ifl.federation.build import Federation, Member, build
+from ifl.federation.build import Federation, build
+from ifl.federation.member import Member
 from ifl.methods.fedproto import FedProto, FedProtoServer, Prototypes
 from ifl.methods.local import Local
 from ifl.methods.parts.class_statistics import fusion_means

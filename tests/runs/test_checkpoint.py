@@ -24,8 +24,9 @@ from ifl.cli.build import assemble
 from ifl.cli.console import Progress
 from ifl.client.state import learner_state, load_learner
 from ifl.errors import ConfigError
-from ifl.federation.build import Federation, Member
+from ifl.federation.build import Federation
 from ifl.federation.engine import Engine
+from ifl.federation.member import Member
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
 from ifl.methods.base import Method

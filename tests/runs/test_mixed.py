@@ -24,8 +24,9 @@ from ifl.comm.quantise import Int4
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid, Partition
 from ifl.errors import ConfigError
-from ifl.federation.build import Federation, Member, build
+from ifl.federation.build import Federation, build
 from ifl.federation.identity import data_digest, plain, structure
+from ifl.federation.member import Member
 from ifl.federation.participation import Participation
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
@@ -288,6 +289,10 @@ def test_a_checkpoint_of_before_is_resumed_and_compared_by_what_there_is(tmp_pat
     assert_equal_files(whole, killed)
 
 
+def floats(shard: Shard) -> Shard:
+    return Shard(shard.x.float(), shard.y)
+
+
 def test_the_digest_of_the_data_is_in_run_json_and_is_that_of_values_types_and_shapes(
     tmp_path: Path,
 ) -> None:
@@ -302,7 +307,7 @@ def test_the_digest_of_the_data_is_in_run_json_and_is_that_of_values_types_and_s
     assert data_digest(replace(TINY, train=copies[0], test=copies[1])) == data_digest(TINY)
     others = [
         replace(TINY, train=TINY.test, test=TINY.train),
-        replace(TINY, train=Shard(TINY.train.x.float(), TINY.train.y)),
+        replace(TINY, train=floats(TINY.train), test=floats(TINY.test)),
     ]
     assert len({data_digest(data) for data in (TINY, *others)}) == 3
 

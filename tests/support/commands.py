@@ -34,7 +34,8 @@ os.chdir(asked["folder"])
 os.environ.clear()
 os.environ.update(asked["environment"])
 sys.argv = asked["typed"]
-sys.path.insert(0, os.path.dirname(sys.argv[0]))
+own = asked["environment"].get("PYTHONPATH", "").split(os.pathsep)
+sys.path[:0] = [os.path.dirname(sys.argv[0]), *filter(None, own)]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 

@@ -3,7 +3,7 @@ from conftest import SMALL, Build, clients
 from torch import nn
 
 from ifl.data.dataset import Shard
-from ifl.federation.build import Member
+from ifl.federation.member import Member
 from ifl.methods.local import Local
 from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
 
