@@ -43,6 +43,8 @@ class Lock:
 
 def held(path: Path) -> bool:
     """Return whether a live process holds the lock on a folder; False if there is no folder."""
+    if not path.is_dir():  # filelock would make one
+        return False
     lock = FileLock(path / "lock", timeout=0, thread_local=False)
     try:
         lock.acquire()
