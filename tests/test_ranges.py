@@ -85,6 +85,7 @@ RANGES: Mapping[str, Range] = {
     "checkpoint_every": Range(lambda v: Schedule(9, checkpoint_every=v), 1),
     "stop.uplink_mb": Range(lambda v: Schedule(9, uplink_mb=v), 0, whole=False, with_low=False),
     "stop.seconds": Range(lambda v: Schedule(9, seconds=v), 0, whole=False, with_low=False),
+    "stop.patience": Range(lambda v: Schedule(9, patience=v), 1),
     "stop.accuracy": Range(
         lambda v: Schedule(9, accuracy=v), 0, 1, whole=False, with_low=False, with_high=True
     ),

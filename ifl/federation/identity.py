@@ -111,6 +111,7 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
             "uplink_mb": schedule.uplink_mb,
             "per_client": schedule.per_client,
             "accuracy": schedule.accuracy,
+            "patience": schedule.patience,
             "seconds": schedule.seconds,
         },
         "data": {"name": federation.data.name},

@@ -132,13 +132,14 @@ def _held_against(
     rows: Sequence[Round], schedule: Schedule, clients: int
 ) -> tuple[str | None, str | None]:
     """Return why these rounds are not the first of a run, or else why it ends with them, if so."""
+    tested: list[float] = []
     for row in rows:
         why = schedule.reason(row.round, row.uplink_bytes, row.seconds, clients)
         if why or schedule.tests(row.round):
             if row.accuracy_mean is None:
                 return f"round {row.round} was not tested there", None
-            if schedule.accuracy is not None and row.accuracy_mean >= schedule.accuracy:
-                why = why or f"stop.accuracy={schedule.accuracy} reached"
+            tested.append(row.accuracy_mean)
+            why = why or schedule.enough(tested)
         if why and row is not rows[-1]:
             return f"round {row.round} is the last one here ({why}), and not there", None
     return None, why if rows else None

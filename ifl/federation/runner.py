@@ -21,7 +21,7 @@ from ifl.federation.schedule import SMALL, Schedule
 from ifl.federation.trained import blocks_state
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
-from ifl.runs.folder import Round, RunFolder
+from ifl.runs.folder import Round, RunFolder, read_rounds
 from ifl.runs.provenance import now, provenance, times
 from ifl.runs.wholeness import digests
 
@@ -86,6 +86,7 @@ def run(
     begin(number)
     start = time.monotonic() - taken.seconds
     result: Compositions | None = None
+    tested = [r.accuracy_mean for r in read_rounds(folder.path) if r.accuracy_mean is not None]
     while reason is None:
         number += 1
         try:
@@ -101,8 +102,8 @@ def run(
             reason = reason or "nothing more is to be sent: stop.uplink_mb is out of reach"
         if reason or schedule.tests(number):
             result = engine.evaluate(test_x, test_y, number)
-            if schedule.accuracy is not None and result.mean >= schedule.accuracy:
-                reason = reason or f"stop.accuracy={schedule.accuracy} reached"
+            tested.append(result.mean)
+            reason = reason or schedule.enough(tested)
         row = _row(number, uplink, downlink, result, outcome, time.monotonic() - start)
         measured = metrics(result.counts, table) if result else {}
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round(), measured)
@@ -115,10 +116,8 @@ def run(
         if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
             _keep(engine, folder, row, mine)
     assert row is not None
-    tested = result or engine.evaluate(
-        test_x, test_y, number
-    )  # the end may be taken from another run
-    folder.write_classes(class_rows(tested.counts))
+    last = result or engine.evaluate(test_x, test_y, number)  # the end may be another run's
+    folder.write_classes(class_rows(last.counts))
     if schedule.keep_predictions:
         with folder.writing():
             write_predictions(folder.path, engine.guesses(test_x, number), test_y)
@@ -140,7 +139,7 @@ def run(
             name: getattr(row, name)
             for name in ("accuracy_mean", "accuracy_local", "accuracy_cross", "accuracy_sd")
         }
-        | summary(tested, table),
+        | summary(last, table),
         "tables": digests(folder.path),
         **told(federation.disclosure, clients),
     }

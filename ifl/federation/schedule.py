@@ -1,5 +1,6 @@
 """Schedules a run: evaluations, checkpoints, and the limit that ends it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ifl.checks import check_above, check_flag, check_whole
@@ -23,6 +24,8 @@ class Schedule:
         uplink_mb: MB (10^6 bytes) sent by all clients, or per client on average.
         per_client: whether ``uplink_mb`` is per client.
         accuracy: mean over all compositions, a fraction, at an evaluation.
+        patience: evaluations in a row of which none has a better mean over all compositions than
+            one before them.
         seconds: of training and evaluation.
         checkpoint_every: rounds between checkpoints; None for none.
         keep_state: whether a finished run keeps what training needs besides the networks, to go
@@ -38,6 +41,7 @@ class Schedule:
     uplink_mb: float | None = None
     per_client: bool = False
     accuracy: float | None = None
+    patience: int | None = None
     seconds: float | None = None
     checkpoint_every: int | None = None
     keep_state: bool | None = None
@@ -46,10 +50,13 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.eval_every is not None:
             check_whole("eval_every", self.eval_every, 1)
-        elif self.accuracy is not None:
-            raise ConfigError(
-                f"stop.accuracy={self.accuracy} needs evaluations before the end; set eval_every"
-            )
+        for name, value in (("accuracy", self.accuracy), ("patience", self.patience)):
+            if value is not None and self.eval_every is None:
+                raise ConfigError(
+                    f"stop.{name}={value} needs evaluations before the end; set eval_every"
+                )
+        if self.patience is not None:
+            check_whole("stop.patience", self.patience, 1)
         if self.checkpoint_every is not None:
             check_whole("checkpoint_every", self.checkpoint_every, 1)
         if self.keep_state is not None:
@@ -58,7 +65,7 @@ class Schedule:
         check_flag("stop.per_client", self.per_client)
         if self.per_client and self.uplink_mb is None:
             raise ConfigError("stop.per_client=true says how to count stop.uplink_mb; set that too")
-        limits = (self.rounds, self.uplink_mb, self.accuracy, self.seconds)
+        limits = (self.rounds, self.uplink_mb, self.accuracy, self.patience, self.seconds)
         if all(limit is None for limit in limits):
             raise ConfigError("rounds=null needs another end: set stop.uplink_mb, or stop.seconds")
         if self.rounds is not None:
@@ -81,7 +88,8 @@ class Schedule:
     @property
     def only_bytes(self) -> bool:
         """Return whether nothing but ``uplink_mb`` ends the run."""
-        return self.rounds is None and self.accuracy is None and self.seconds is None
+        others = (self.rounds, self.accuracy, self.patience, self.seconds)
+        return all(limit is None for limit in others)
 
     def uplink_bytes(self, clients: int) -> float:
         """Return the limit on the bytes of all clients; infinite if there is none."""
@@ -90,7 +98,7 @@ class Schedule:
         return self.uplink_mb * BYTES_PER_MB * (clients if self.per_client else 1)
 
     def reason(self, number: int, uplink_bytes: int, seconds: float, clients: int) -> str | None:
-        """Return why the run ends with this round, but for accuracy, which is tested later."""
+        """Return why the run ends with this round, but for what ``enough`` says later."""
         if self.rounds is not None and number >= self.rounds:
             return f"rounds={self.rounds} done"
         if uplink_bytes >= self.uplink_bytes(clients):
@@ -98,4 +106,17 @@ class Schedule:
             return f"stop.uplink_mb={self.uplink_mb}{per} reached"
         if self.seconds is not None and seconds >= self.seconds:
             return f"stop.seconds={self.seconds} reached"
+        return None
+
+    def enough(self, accuracies: Sequence[float]) -> str | None:
+        """Return why the run ends with the last of its evaluations so far, if it does.
+
+        Args:
+            accuracies: means over all compositions, fractions, in the order of the evaluations.
+        """
+        if self.accuracy is not None and accuracies[-1] >= self.accuracy:
+            return f"stop.accuracy={self.accuracy} reached"
+        best = accuracies.index(max(accuracies))
+        if self.patience is not None and len(accuracies) - 1 - best >= self.patience:
+            return f"stop.patience={self.patience} reached"
         return None

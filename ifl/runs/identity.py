@@ -71,6 +71,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "privacy.clip": (None,),
     "privacy.noise": (None, 0),
     "privacy.delta": (1e-5,),
+    "stop.patience": (None,),
 }
 
 

@@ -128,7 +128,7 @@ def test_a_method_takes_the_papers_local_steps_unless_it_is_told(option: str) ->
 def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_there() -> None:
     config = composed()
     takers: dict[str, Call] = {"augment": Distortion, "optimizer": Optimizers}
-    takers |= {"privacy": Privacy, "evaluate": Evaluation}
+    takers |= {"privacy": Privacy, "evaluate": Evaluation, "stop": Schedule}
     for key, (first, *same) in LATER.items():
         section, name = key.split(".")
         if name == "_target_":

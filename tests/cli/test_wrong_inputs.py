@@ -120,6 +120,8 @@ RUN = {
     "evaluate.bases=0": "evaluate.bases must be a whole number >= 1, got 0",
     "evaluate.modulars=2 evaluate.local_only=true": "evaluate.modulars=2 samples the compositions",
     "evaluate.local_only=1": "evaluate.local_only must be true or false, got 1",
+    "eval_every=null stop.patience=3": "stop.patience=3 needs evaluations before the end; set",
+    "stop.patience=0": "stop.patience must be a whole number >= 1, got 0",
     "eval_every=null stop.accuracy=0.9": "stop.accuracy=0.9 needs evaluations before the end; set",
     "keep_state=maybe": "keep_state must be true or false, got maybe",
     "keep_predictions=2": "keep_predictions must be true or false, got 2",

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -5,7 +6,7 @@ import pytest
 import torch
 from conftest import SMALL, WIDE, Build, clients
 
-from ifl.errors import ConfigError, DivergenceError
+from ifl.errors import ConfigError, DivergenceError, Terminated
 from ifl.federation.build import Federation
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
@@ -68,6 +69,43 @@ def test_accuracy_and_seconds_end_a_run_and_say_so(tiny: Build, tmp_path: Path) 
     short = done(tiny(FL(), SMALL), tmp_path / "s", Schedule(rounds=100000, seconds=0.2))
     assert 0.2 <= short.seconds.iloc[-1] < 5
     assert (read_about(tmp_path / "s") or {})["stop_reason"] == "stop.seconds=0.2 reached"
+
+
+@pytest.mark.parametrize("patience", [1, 3])
+def test_a_run_ends_after_so_many_evaluations_without_a_better_one(
+    tiny: Build, tmp_path: Path, patience: int
+) -> None:
+    whole = done(tiny(FL(), SMALL), tmp_path / "whole", Schedule(rounds=60, eval_every=2))
+    means = whole.accuracy_mean.dropna().tolist()
+    best, waited, expected = -1.0, 0, 0
+    for number, mean in enumerate(means, start=1):
+        best, waited = (mean, 0) if mean > best else (best, waited + 1)
+        if waited == patience:
+            expected = 2 * number
+            break
+    assert 0 < expected < 60
+    schedule = Schedule(rounds=None, eval_every=2, patience=patience)
+    ended = done(tiny(FL(), SMALL), tmp_path / "ended", schedule)
+    assert len(ended) == expected
+    assert ended.accuracy_mean.dropna().tolist() == means[: expected // 2]
+    reason = (read_about(tmp_path / "ended") or {})["stop_reason"]
+    assert reason == f"stop.patience={patience} reached"
+
+
+def test_patience_is_counted_on_where_a_run_is_ended_after_every_round(
+    tiny: Build, tmp_path: Path
+) -> None:
+    schedule = Schedule(rounds=60, eval_every=2, patience=3, checkpoint_every=50)
+    whole = done(tiny(FL(), SMALL), tmp_path / "whole", schedule)
+    final = None
+    while final is None:
+        with RunFolder(tmp_path / "pieces") as folder, suppress(Terminated):
+            final = run(
+                tiny(FL(), SMALL), folder, {"seed": 0}, schedule, stop=lambda: "a signal came"
+            )
+    pieces = pd.read_csv(tmp_path / "pieces" / "rounds.csv")
+    assert final["stop_reason"] == "stop.patience=3 reached"
+    assert pieces.drop(columns="seconds").equals(whole.drop(columns="seconds"))
 
 
 def test_the_same_run_writes_the_same_bytes_but_for_the_seconds(

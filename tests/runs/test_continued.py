@@ -90,6 +90,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         ("rounds=3", "rounds=null stop.uplink_mb=0.003"),
         ("rounds=null stop.uplink_mb=0.002 eval_every=1", "rounds=9 eval_every=1"),
         ("rounds=2 eval_every=1", "rounds=6 eval_every=1 stop.accuracy=0.99"),
+        ("rounds=2 eval_every=1", "rounds=9 eval_every=1 stop.patience=2"),
         ("rounds=2 runtime.threads=1", "rounds=6 runtime.threads=2 checkpoint_every=null"),
     ],
 )
