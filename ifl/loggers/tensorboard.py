@@ -1,6 +1,6 @@
 """Logs a run for TensorBoard, as event files in its folder."""
 
-import re
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 FOLDER = "tensorboard"  # in that of a run
-EVENTS = re.compile(r"events\.out\.tfevents\.")
+EVENTS = "events.out.tfevents."
 
 
 class TensorBoard:
@@ -32,18 +32,18 @@ class TensorBoard:
     def begin(self, about: Mapping[str, Any], folder: Path, number: int) -> None:
         """Begin the log anew."""
         place = folder / FOLDER
-        for path in place.glob("*") if place.is_dir() else ():
-            if EVENTS.match(path.name):
-                path.unlink()
-        # purge_step tells a TensorBoard that has read the files of before to forget their rounds.
-        self._writer: SummaryWriter = _writer()(str(place), purge_step=1 if number else None)
+        before = [path.name for path in place.glob(f"{EVENTS}*")]
+        if any(name >= f"{EVENTS}{int(time.time())}" for name in before):
+            time.sleep(1)  # files are read in the order of the second in their names
+        # Files of before stay, for who is reading them; purge_step makes their rounds forgotten.
+        self._writer: SummaryWriter = _writer()(str(place), purge_step=1 if before else None)
         self._started = started(about)
 
     def log(self, number: int, values: Mapping[str, float]) -> None:
         """Write an evaluation, to disk."""
-        time = self._started + values["seconds"]
+        at = self._started + values["seconds"]
         for name, value in values.items():
-            self._writer.add_scalar(name, value, number, walltime=time)
+            self._writer.add_scalar(name, value, number, walltime=at)
         self._writer.flush()
         self._last = number
 
