@@ -74,7 +74,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     """Build the federation and run it, from its checkpoint if there is one."""
-    from ifl.cli.build import assemble
+    from ifl.cli.build import assemble, make
     from ifl.federation.runner import run  # seconds to import: not needed for what is finished
     from ifl.federation.schedule import Schedule
     from ifl.methods.base import described
@@ -98,6 +98,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "recipe": recipe_of_job(),
         "command": os.environ.get(COMMAND),
     }
+    logger = make(config.logger)
     told = {"owners": federation.owners(), "class_names": [*federation.data.class_names]}
     about |= {key: value for key, value in told.items() if value}
     folder = record.path
@@ -110,7 +111,9 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     progress = Progress(config.rounds)
     try:
         with ending.noted() as stop:
-            final = run(federation, record, about, schedule, progress, begin, print, after, stop)
+            final = run(
+                federation, record, about, schedule, progress, begin, print, after, stop, logger
+            )
     finally:
         progress.close()
     return {**final, "folder": str(folder)}

@@ -16,12 +16,14 @@ from ifl.runs.folder import read_about
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
-    "keep_state", "keep_predictions", "method.title", "objective",
+    "keep_state", "keep_predictions", "method.title", "objective", "logger",
 )  # fmt: skip
 # Choices of groups that cannot change a result, by how their names begin.
-NEUTRAL_CHOICES = ("launcher", "hydra/")
+NEUTRAL_CHOICES = ("launcher", "logger", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
-NEUTRAL_OVERRIDES = ("launcher=", "runtime.", "method.title=", "objective=")
+NEUTRAL_OVERRIDES = (
+    "launcher=", "runtime.", "method.title=", "objective=", "logger=", "logger.",
+)  # fmt: skip
 # What tells no run of a study from another: none of its identity, or told by its folder and data.
 NOT_SETTINGS = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
 # Where a class that a configuration names has moved to. A fingerprint takes the address that it
@@ -141,7 +143,7 @@ def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
     their difference changes no result: that only ``fingerprint`` can tell.
 
     Args:
-        overrides: as typed, in their order; those of ``launcher`` and ``runtime`` do not count.
+        overrides: as typed, in their order; those of launcher, logger and runtime do not count.
         name: of the primary configuration.
         folders: where configurations are looked for.
     """
