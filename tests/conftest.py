@@ -9,6 +9,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
@@ -29,6 +30,9 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+# Hydra composes a configuration twice, once for its hydra.mode; that of a command in this process
+# follows from its -m. Commands in processes of their own (tests/support/commands.py) ask.
+Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
 
 
 def options(group: str) -> list[str]:

@@ -132,7 +132,7 @@ def check_read(config: DictConfig, typed: Sequence[str] = ()) -> None:
         taken = parameters(built["_target_"], bool(built.get("_partial_")))
         if taken is None:
             continue
-        for key in built.keys() - HYDRAS - {*taken}:
+        for key in [key for key in built if key not in HYDRAS and key not in taken]:
             _refuse(".".join((*path, str(key))), path, built["_target_"], taken, plain)
 
 

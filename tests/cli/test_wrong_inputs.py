@@ -128,7 +128,7 @@ RUN = {
     "study=null": "study must be text that is not empty, got null",
     "outputs=": "outputs must be text that is not empty, got ''",
     "-m outputs=": "outputs must be text that is not empty, got ''",
-    "stop=3": "stop must have the settings accuracy, per_client, seconds, uplink_mb, got 3",
+    "stop=3": "stop must have the settings accuracy, patience, per_client, seconds, uplink_mb",
     # optimisers
     "optimizer.lr=-1": "optimizer.base refuses its settings (Invalid learning rate: -1)",
     "optimizer.lr=0": "optimizer.base.lr must be a number > 0, got 0",
@@ -137,7 +137,7 @@ RUN = {
     "optimizer.base.momentum=1.5": "optimizer.base.momentum must be a number >= 0 and < 1, got",
     "optimizer.modular.momentum=false": "momentum must be a number >= 0 and < 1, got false; 0 is",
     "optimizer=adam +optimizer.base.betas=[0.9,2]": "refuses its settings (Invalid beta parameter",
-    "optimizer.base._target_=torch.optim.LBFGS": "optimizer.base.momentum is a key that nothing",
+    "optimizer.base._target_=torch.optim.LBFGS": "is a key that nothing reads; did you mean optimizer.",
     "optimizer.base._target_=torch.optim.Adamm": "Error locating target 'torch.optim.Adamm'",
     "optimizer.modular=null": "optimizer.modular refuses its settings",
     # codecs
