@@ -137,7 +137,7 @@ RUN = {
     "optimizer.base.momentum=1.5": "optimizer.base.momentum must be a number >= 0 and < 1, got",
     "optimizer.modular.momentum=false": "momentum must be a number >= 0 and < 1, got false; 0 is",
     "optimizer=adam +optimizer.base.betas=[0.9,2]": "refuses its settings (Invalid beta parameter",
-    "optimizer.base._target_=torch.optim.LBFGS": "is a key that nothing reads; did you mean optimizer.",
+    "optimizer.base._target_=torch.optim.LBFGS": "optimizer.base.fused is a key that nothing reads",
     "optimizer.base._target_=torch.optim.Adamm": "Error locating target 'torch.optim.Adamm'",
     "optimizer.modular=null": "optimizer.modular refuses its settings",
     # codecs
