@@ -1,7 +1,8 @@
 """Shared by all tests: compositions of the real configuration, and a tiny federation."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,11 @@ def options(group: str) -> list[str]:
 
 
 def composed(*overrides: str) -> DictConfig:
+    return deepcopy(_composed(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 
