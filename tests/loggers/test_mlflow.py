@@ -32,14 +32,19 @@ def runs(place: Path, experiment: str = "runs") -> dict[str, Any]:
     return {run.info.run_name: run for run in found}
 
 
+def history(place: Path, run: Any, name: str) -> list[tuple[int, float]]:
+    """Return step and value of a metric's records, all there are, by step."""
+    past = client(place).get_metric_history(run.info.run_id, name)
+    return sorted((metric.step, metric.value) for metric in past)
+
+
 def assert_logged(folder: Path, place: Path, status: str = "FINISHED") -> Any:
     """Compare what is read back with rounds.csv, each evaluation once."""
     run = runs(place)[folder.name]
     assert run.info.status == status
     rows = evaluations(folder)
     for name in next(iter(rows.values())):
-        past = client(place).get_metric_history(run.info.run_id, name)
-        assert [(m.step, m.value) for m in past] == [(n, row[name]) for n, row in rows.items()]
+        assert history(place, run, name) == [(n, row[name]) for n, row in rows.items()]
     return run
 
 
@@ -68,7 +73,7 @@ def test_an_interrupted_run_goes_on_in_the_same_one_with_each_round_once(
     interrupted(monkeypatch, 6, *typed)
     (folder,) = tmp_path.glob("runs/*")
     first = assert_logged(folder, tmp_path, "KILLED")
-    before = client(tmp_path).get_metric_history(first.info.run_id, "seconds")
+    before = history(tmp_path, first, "seconds")
     with (folder / "rounds.csv").open() as table:
         cut = table.read()
     assert cut.splitlines()[-1].startswith("5,")  # while the checkpoint is of round 3
@@ -81,11 +86,10 @@ def test_an_interrupted_run_goes_on_in_the_same_one_with_each_round_once(
     assert json.loads((folder / "mlflow.json").read_text())["run_id"] == run.info.run_id
     rows = evaluations(folder)
     for name in {*rows[2]} - {"seconds"}:  # round 4, trained again, took another time
-        past = client(tmp_path).get_metric_history(run.info.run_id, name)
-        assert [(m.step, m.value) for m in past] == [(n, row[name]) for n, row in rows.items()]
-    after = client(tmp_path).get_metric_history(run.info.run_id, "seconds")
+        assert history(tmp_path, run, name) == [(n, row[name]) for n, row in rows.items()]
+    after = history(tmp_path, run, "seconds")
     assert after[: len(before)] == before
-    assert [m.step for m in after] == [*rows]
+    assert [step for step, _ in after] == [*rows]
 
 
 def test_a_longer_run_and_one_whose_store_was_removed_are_logged_whole(
@@ -125,13 +129,10 @@ def test_processes_of_a_sweep_share_one_new_database(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Note" not in done.stderr
     assert "mlflow" not in done.stderr.lower()
-    folders = [*tmp_path.glob("grid/*/")]
+    folders = [path.parent for path in tmp_path.glob("grid/*/run.json")]
     assert len(folders) == 4
     found = runs(tmp_path, "grid")
     assert {*found} == {folder.name for folder in folders}
     for folder in folders:
-        run, rows = found[folder.name], evaluations(folder)
-        past = client(tmp_path).get_metric_history(run.info.run_id, "accuracy_mean")
-        assert [(m.step, m.value) for m in past] == [
-            (number, row["accuracy_mean"]) for number, row in rows.items()
-        ]
+        rows = [(n, row["accuracy_mean"]) for n, row in evaluations(folder).items()]
+        assert history(tmp_path, found[folder.name], "accuracy_mean") == rows
