@@ -1,11 +1,12 @@
 """What MLflow's store holds of a run is what its tables have."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import QUICK, command
 from interrupted import here
 from logged_runs import TYPED, evaluations, interrupted
 from mlflow import MlflowClient
@@ -123,16 +124,29 @@ def test_a_server_that_is_away_is_said_and_the_run_goes_on(
     assert (read_about(folder) or {})["finished"] is True
 
 
+WRITER = """
+import sys
+from pathlib import Path
+from ifl.loggers.mlflow import MLflow
+folder = Path(sys.argv[1])
+folder.mkdir()
+logger = MLflow(f"sqlite:///{folder.parent}/mlflow.db", "grid")
+about = {"config": {"seed": folder.name}, "started": "2026-01-01T00:00:00+00:00"}
+logger.begin(about, folder, 0)
+for number in range(1, 31):
+    logger.log(number, {"accuracy_mean": number / 100, "uplink_mb": number, "seconds": number})
+logger.end({"finished": True, "result": {"accuracy_mean": 0.3}})
+"""
+
+
 def test_processes_of_a_sweep_share_one_new_database(tmp_path: Path) -> None:
-    sweep = ["-m", "launcher=local", "hydra.launcher.n_jobs=2", "seed=0,1,2,3", "study=grid"]
-    done = command(tmp_path, *sweep, *QUICK, "eval_every=1", "logger=mlflow")
-    assert done.returncode == 0, done.stderr
-    assert "Note" not in done.stderr
-    assert "mlflow" not in done.stderr.lower()
-    folders = [path.parent for path in tmp_path.glob("grid/*/run.json")]
-    assert len(folders) == 4
+    names = ["a", "b", "c"]
+    typed = [[sys.executable, "-c", WRITER, str(tmp_path / name)] for name in names]
+    writers = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for words in typed]
+    assert [writer.communicate()[1] for writer in writers] == ["", "", ""]
     found = runs(tmp_path, "grid")
-    assert {*found} == {folder.name for folder in folders}
-    for folder in folders:
-        rows = [(n, row["accuracy_mean"]) for n, row in evaluations(folder).items()]
-        assert history(tmp_path, found[folder.name], "accuracy_mean") == rows
+    assert sorted(found) == names
+    for name, run in found.items():
+        assert run.data.params == {"seed": name}
+        expected = [(number, number / 100) for number in range(1, 31)]
+        assert history(tmp_path, run, "accuracy_mean") == expected
