@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import time
 import uuid
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,7 @@ if TYPE_CHECKING:
     from wandb import Run
 
 FOLDER = "wandb"  # in that of a run
-KEPT = "logged.json"  # in that: the id there and the rounds that are logged
+KEPT = "logged.json"  # in that: the id there, and the rounds that each file has
 
 
 class WandB:
@@ -48,16 +51,11 @@ class WandB:
 
     def begin(self, about: Mapping[str, Any], folder: Path, number: int) -> None:
         """Open the run whose id the folder keeps, or a new one."""
-        wandb = _wandb()
-        place = folder / FOLDER
-        place.mkdir(exist_ok=True)
-        self._kept = place / KEPT
-        try:
-            kept = json.loads(self._kept.read_text(encoding="utf-8"))
-            self._id, self._held = str(kept["id"]), {int(n) for n in kept["rounds"]}
-        except (OSError, ValueError, KeyError, TypeError):
-            self._id, self._held = uuid.uuid4().hex[:8], set()
-        self._keep()
+        wandb, self._place = _wandb(), folder / FOLDER
+        self._place.mkdir(exist_ok=True)
+        self._id, self._files = _kept(self._place)
+        if any(f"-{datetime.now():%Y%m%d_%H%M%S}-" in file for file in self._files):
+            time.sleep(1)  # wandb names its files after the second
         self._run: Run = wandb.init(
             **self._chosen,
             id=self._id,
@@ -70,12 +68,19 @@ class WandB:
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
         self._run.define_metric("*", step_metric="round")
+        self._held = {number for file in self._files.values() for number in file["rounds"]}
+        if self._chosen["mode"] == "online":  # the server knows better what it has
+            self._held = {number for number in self._held if number < self._run.starting_step}
+        self._file: dict[str, Any] = {"rounds": [], "closed": False}
+        self._files[Path(self._run.dir).parent.name] = self._file
+        self._keep()
 
     def log(self, number: int, values: Mapping[str, float]) -> None:
         """Write an evaluation, unless it is there."""
         if number not in self._held:
-            self._run.log({"round": number, **values}, step=number)
-            self._held.add(number)
+            # commit: without it the row would wait for the next.
+            self._run.log({"round": number, **values}, step=number, commit=True)
+            self._file["rounds"].append(number)
             self._keep()
 
     def end(self, about: Mapping[str, Any]) -> None:
@@ -83,12 +88,32 @@ class WandB:
         if about.get("finished"):
             self._run.summary.update(outcome_of(about))
         self._run.finish(exit_code=0 if about.get("finished") else 1)
+        self._file["closed"] = True
+        self._keep()
 
     def _keep(self) -> None:
-        temporary = self._kept.with_name(f"{KEPT}.new")
-        text = json.dumps({"id": self._id, "rounds": sorted(self._held)})
+        temporary = self._place / f"{KEPT}.new"
+        text = json.dumps({"id": self._id, "files": self._files})
         temporary.write_text(f"{text}\n", encoding="utf-8")
-        os.replace(temporary, self._kept)
+        os.replace(temporary, self._place / KEPT)
+
+
+def _kept(place: Path) -> tuple[str, dict[str, dict[str, Any]]]:
+    """Return a run's id, a new one at first, and what each of its files has.
+
+    A file that was not closed, since the process was killed, lacks its last seconds: unless it has
+    been sent it is removed, and what it had is logged again.
+    """
+    try:
+        kept = json.loads((place / KEPT).read_text(encoding="utf-8"))
+        name, files = str(kept["id"]), dict(kept["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return uuid.uuid4().hex[:8], {}
+    for torn in [file for file, had in files.items() if not had["closed"]]:
+        if torn.startswith("offline-") and not any((place / torn).glob("*.synced")):
+            shutil.rmtree(place / torn, ignore_errors=True)
+            del files[torn]
+    return name, files
 
 
 def _wandb() -> ModuleType:

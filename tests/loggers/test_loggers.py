@@ -1,6 +1,7 @@
 """What a logger is told of a run, and what becomes of the run when its logger fails."""
 
 import builtins
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 from commands import QUICK, only_run
-from conftest import Build, composed, options
+from conftest import ROOT, Build, composed, options
 from interrupted import here
 
 from ifl.cli.build import make
@@ -203,30 +204,14 @@ def test_what_is_no_logger_is_a_sentence_before_training(
     assert not (tmp_path / "run.json").exists()
 
 
-OWN = '''
-class Lines:
-    """Writes a line of text for each evaluation."""
-
-    def __init__(self, name):
-        self.name = name
-
-    def begin(self, about, folder, number):
-        self.file = open(folder / self.name, "w")
-
-    def log(self, number, values):
-        print(number, values["accuracy_mean"], file=self.file)
-
-    def end(self, about):
-        self.file.close()
-'''
-
-
 def test_a_logger_of_ones_own_is_a_class_and_a_yaml_and_changes_no_identity(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = tmp_path / "own"
+    page = (ROOT / "docs" / "loggers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(class .*?)```", page, re.DOTALL)
     (own / "logger").mkdir(parents=True)
-    (own / "lines_logger.py").write_text(OWN)
+    (own / "lines_logger.py").write_text(code)
     (own / "logger" / "lines.yaml").write_text("_target_: lines_logger.Lines\nname: log.txt\n")
     monkeypatch.syspath_prepend(own)
     typed = ["--config-dir", str(own), *QUICK, "eval_every=1", f"outputs={tmp_path / 'out'}"]
@@ -236,8 +221,9 @@ def test_a_logger_of_ones_own_is_a_class_and_a_yaml_and_changes_no_identity(
     assert here(monkeypatch, *typed, "logger=lines", "logger.name=mine.txt") == 0
     folder = only_run(tmp_path / "out")
     lines = [line.split() for line in (folder / "mine.txt").read_text().splitlines()]
-    rows = read_rounds(folder)
-    assert [(int(n), float(a)) for n, a in lines] == [(r.round, r.accuracy_mean) for r in rows]
+    assert [(int(n), float(accuracy), float(up)) for n, accuracy, up in lines] == [
+        (row.round, row.accuracy_mean, row.uplink_bytes / 1e6) for row in read_rounds(folder)
+    ]
     assert "logger" not in (read_about(folder) or {})["choices"]
     capsys.readouterr()
     assert here(monkeypatch, *typed) == 0

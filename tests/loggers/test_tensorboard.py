@@ -4,38 +4,37 @@ from pathlib import Path
 
 import pytest
 from interrupted import here
+from logged_runs import TYPED, evaluations, interrupted
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
-from ifl.loggers.base import outcome_of, values_of
-from ifl.runs.folder import read_about, read_rounds
+from ifl.loggers.base import outcome_of
+from ifl.runs.folder import read_about
 
-TYPED = ["clients=mlp_homogeneous", "clients.count=2", "clients.members.0.base.widths=[16]"]
-TYPED += ["fusion.dim=16", "local.tau=1", "batch_size=4", "eval_every=2", "checkpoint_every=3"]
-TYPED += ["runtime.workers=1", "logger=tensorboard"]
+LOGGED = [*TYPED, "logger=tensorboard"]
 
 
 def assert_logged(folder: Path, end: int) -> EventAccumulator:
     """Compare what is read back with rounds.csv, each evaluation once."""
     log = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     log.Reload()
-    rows = [row for row in read_rounds(folder) if row.accuracy_mean is not None]
-    assert rows[-1].round == end
-    for name in values_of(rows[0]):
+    rows = evaluations(folder)
+    assert max(rows) == end
+    for name in rows[end]:
         events = log.Scalars(name)
-        assert [event.step for event in events] == [row.round for row in rows]
-        values = [values_of(row)[name] for row in rows]
+        assert [event.step for event in events] == [*rows]
+        values = [row[name] for row in rows.values()]
         assert [event.value for event in events] == pytest.approx(values, rel=1e-6)
     times = [event.wall_time for event in log.Scalars("seconds")]
-    since = [time - times[0] for time in times]
-    assert since == pytest.approx([row.seconds - rows[0].seconds for row in rows], abs=1e-3)
+    since = [row["seconds"] - rows[min(rows)]["seconds"] for row in rows.values()]
+    assert [time - times[0] for time in times] == pytest.approx(since, abs=1e-3)
     return log
 
 
 def test_the_log_has_the_evaluations_the_results_and_the_settings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert here(monkeypatch, *TYPED, "rounds=5", f"outputs={tmp_path}") == 0
+    assert here(monkeypatch, *LOGGED, "rounds=5", f"outputs={tmp_path}") == 0
     (folder,) = tmp_path.glob("runs/*")
     log = assert_logged(folder, 5)
     results = outcome_of(read_about(folder) or {})
@@ -54,18 +53,8 @@ def test_the_log_has_the_evaluations_the_results_and_the_settings(
 def test_a_run_that_goes_on_has_each_round_once_also_for_who_has_read_it_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ifl.federation.engine import Engine
-
-    def killed(self: Engine, number: int) -> object:
-        if number == 6:
-            raise KeyboardInterrupt
-        return round_(self, number)
-
-    round_ = Engine.round
-    typed = [*TYPED, "rounds=7", f"outputs={tmp_path}"]
-    with monkeypatch.context() as patch:
-        patch.setattr(Engine, "round", killed)
-        assert here(monkeypatch, *typed) == 130
+    typed = [*LOGGED, "rounds=7", f"outputs={tmp_path}"]
+    interrupted(monkeypatch, 6, *typed)
     (folder,) = tmp_path.glob("runs/*")
     reader = EventAccumulator(str(folder / "tensorboard"), size_guidance={"scalars": 0})
     reader.Reload()
@@ -80,10 +69,10 @@ def test_a_longer_run_logs_what_it_took_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = f"outputs={tmp_path}"
-    assert here(monkeypatch, *TYPED, "rounds=4", "logger=none", place) == 0
+    assert here(monkeypatch, *LOGGED, "rounds=4", "logger=none", place) == 0
     (short,) = tmp_path.glob("runs/*")
     assert not (short / "tensorboard").exists()
-    assert here(monkeypatch, *TYPED, "rounds=6", place) == 0
+    assert here(monkeypatch, *LOGGED, "rounds=6", place) == 0
     (long,) = {*tmp_path.glob("runs/*")} - {short}
     assert (read_about(long) or {})["continues"]["round"] == 4
     assert_logged(long, 6)
