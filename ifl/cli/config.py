@@ -1,9 +1,10 @@
 """Locates the configuration, checks its keys and names a run's folder.
 
 Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once, contents,
-name_of.
+name_of, home.
 """
 
+import os
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
@@ -107,9 +108,25 @@ def contents(root: str | None, kind: str = "files") -> str | None:
 
 def typed_from(root: str) -> str:
     """Return a path as it is from here, where Hydra has changed the folder (hydra.job.chdir)."""
+    path = home(root)
     if not HydraConfig.initialized() or not HydraConfig.get().job.chdir:
-        return root
-    return str(Path(HydraConfig.get().runtime.cwd) / Path(str(root)).expanduser())
+        return path
+    return str(Path(HydraConfig.get().runtime.cwd) / path)
+
+
+def home(path: str) -> str:
+    """Return a path with the home folder in the place of a ``~`` that it begins with.
+
+    Raises:
+        ConfigError: nobody here has this name.
+    """
+    full = os.path.expanduser(str(path))
+    if full.startswith("~"):
+        raise ConfigError(
+            f"{path} begins with {Path(full).parts[0]}, and there is no such home folder; write "
+            f"./{path} for a folder of this name"
+        )
+    return full
 
 
 def same_files(config: Mapping[str, Any]) -> bool:
@@ -124,7 +141,7 @@ def same_files(config: Mapping[str, Any]) -> bool:
 
 def name_of(root: str) -> str:
     """Return what a data set is called after the file or folder that it lies in."""
-    path = Path(str(typed_from(root))).expanduser().resolve()
+    path = Path(typed_from(root)).resolve()
     return path.name if path.is_dir() else path.stem
 
 
@@ -179,5 +196,5 @@ def check_cores(workers: object, threads: object) -> None:
     check_whole("runtime.threads", threads, 1)
 
 
-for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of):
+for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of, home):
     OmegaConf.register_new_resolver(resolver.__name__, resolver)

@@ -43,6 +43,13 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
                 f"{error.override} is neither key=value nor a command; ifl plot FOLDER draws, "
                 "--help lists the keys"
             )
+        if wrong := re.search(r"while evaluating '(.+)': (.+)", str(error)):
+            return f"{error.override} cannot be read: {wrong[1]} says {wrong[2]}"
+        if nobody := re.search(r"[=,(\[](~[\w.-]*)", str(error.override)):
+            return (
+                f"{error.override} names {nobody[1]}, and there is no such home folder; write "
+                f"./{nobody[1]} for a folder of this name"
+            )
         return (
             f"{error.override} cannot be read as key=value; put what holds brackets or spaces in "
             "quotes, such as 'data.shape=[1,28,28]'"

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ifl.cli.grid import spanned
+from ifl.cli.arguments import parted, ready, spanned
 from ifl.errors import IFLError
 from ifl.runs.folder import read_about
 from ifl.runs.identity import NOT_SETTINGS, flatten
@@ -53,7 +53,7 @@ def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
     grids = [{**(sweeper.get("params") or {}), **g} for g in sweeper.get("grids") or [{}]]
     jobs: dict[str, dict[str, str]] = {}
     for command in commands:
-        typed = [word for word in shlex.split(command) if "=" in word and not word.startswith("-")]
+        typed = [ready(word) for word in parted(shlex.split(command))[0] if "=" in word]
         try:
             spans = spanned(grids, typed)
         except Exception as error:

@@ -14,6 +14,7 @@ from ifl.analysis.report.page import claims, page, rendered_from, set_aside
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, save, save_tables, sections, stem
 from ifl.analysis.studies import STUDIES, draw, general
+from ifl.checks import place
 from ifl.cli.config import CONF
 from ifl.cli.missing import absent
 from ifl.errors import IFLError
@@ -119,9 +120,9 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
 def main() -> int:
     """Do what the command line says; return the exit code."""
     parser = argparse.ArgumentParser(description="Draw all finished runs below a folder.")
-    parser.add_argument("folder", type=Path, help="holds runs, at any depth")
+    parser.add_argument("folder", type=place, help="holds runs, at any depth")
     parser.add_argument(
-        "--out", type=Path, help="where to write (default: FOLDER/plots or FOLDER/report)"
+        "--out", type=place, help="where to write (default: FOLDER/plots or FOLDER/report)"
     )
     parser.add_argument(
         "--report", action="store_true", help="write report.html with every study besides"

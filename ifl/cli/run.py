@@ -12,14 +12,14 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.cli import ending
+from ifl.cli.arguments import arranged
 from ifl.cli.config import CONF, check_runtime, checked, choices, plain, recipe_of_job
 from ifl.cli.console import CLOSING, Progress, class_table, summary
-from ifl.cli.unread import addable
 from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
@@ -163,7 +163,7 @@ def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
     os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
-    sys.argv[1:] = map(addable, sys.argv[1:])
+    sys.argv[1:] = arranged(sys.argv[1:])
     for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
         os.environ.pop(name, None)
     Journal.current().remove()
@@ -186,7 +186,7 @@ def conducted() -> int:
     except BrokenPipeError:  # whoever read the output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (CompactHydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
+    except (HydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
         from ifl.cli.explain import explained
 
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)

@@ -29,7 +29,7 @@ from joblib import Parallel, delayed
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.analysis.charts import png
-from ifl.checks import positive
+from ifl.checks import place, positive
 from ifl.cli.config import CONF
 from ifl.cores import available_cores
 from ifl.errors import IFLError
@@ -100,7 +100,7 @@ def main() -> int:
         help="of an inverter and a surrogate; others in proportion",
     )
     parser.add_argument("--jobs", type=positive, help="seeds at a time; one per core by default")
-    parser.add_argument("--out", type=Path, default=Path("outputs/attack"))
+    parser.add_argument("--out", type=place, default=Path("outputs/attack"))
     options = parser.parse_intermixed_args()
     try:
         print(write(options), end="")

@@ -19,7 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from ifl.checks import positive
+from ifl.checks import place, positive
 from ifl.cli.config import CONF
 from ifl.errors import IFLError
 from ifl.trials.memory import peak_mb
@@ -77,7 +77,7 @@ def main() -> int:
     parser.add_argument(
         "--data", choices=known, default="kmnist10k", help="N times 16 images at least"
     )
-    parser.add_argument("--out", type=Path, default=Path("outputs/reference/scale"))
+    parser.add_argument("--out", type=place, default=Path("outputs/reference/scale"))
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
     options = parser.parse_args()
     try:
