@@ -17,7 +17,8 @@ from ifl.cli.unread import alike, check_top, spread
 from ifl.cores import available_cores
 from ifl.data import contents as files
 from ifl.errors import ConfigError
-from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, flatten, recipe
+from ifl.runs.comparison import holds
+from ifl.runs.identity import NAMING, NEUTRAL_CHOICES, fingerprint, flatten, recipe
 from ifl.runs.objective import check_objective
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -26,16 +27,33 @@ CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path
 GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}}  # no _target_
 
 
-def run_name(*, _root_: DictConfig) -> str:
-    """Return the folder name of a configuration: readable choices, then what tells it apart."""
+def run_name(folder: str | None = None, *, _root_: DictConfig) -> str:
+    """Return the folder name of a configuration: readable choices, then what tells it apart.
+
+    Args:
+        folder: of a run that is repeated; where it is this one's, it keeps its name.
+    """
+    check_chosen(_root_.hydra)
     data = _root_.get("data")
     if isinstance(data, DictConfig) and "root" in data and OmegaConf.is_missing(data, "root"):
         raise ConfigError("data.root has to be set, to the data's file or folder: data.root=...")
     config = checked(_root_, _root_.hydra)
+    if folder is not None and holds(Path(folder), config):
+        return Path(folder).name
     choices = OmegaConf.to_container(_root_.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    readable = "-".join(str(choices[group]) for group in ("data", "clients", "method"))
+    readable = "-".join(str(choices[group]) for group in NAMING)
     return f"{readable}-seed{config['seed']}-{fingerprint(config)}"
+
+
+def check_chosen(hydra: DictConfig) -> None:
+    """Raise ConfigError unless the primary configuration chooses what names a run."""
+    for group in NAMING:
+        if hydra.runtime.choices.get(group) is None:
+            raise ConfigError(
+                f"{hydra.job.config_name}.yaml chooses no {group}; put it in a folder that "
+                "--config-dir names, and begin it with defaults: [config, _self_]"
+            )
 
 
 def checked(config: DictConfig, hydra: DictConfig | None = None) -> dict[str, Any]:
@@ -56,13 +74,22 @@ def checked(config: DictConfig, hydra: DictConfig | None = None) -> dict[str, An
 
 def known_keys() -> dict[str, set[str]]:
     """Return the keys of the configuration by section, the empty name for the whole."""
+    own = {str(k): v for k, v in _primary().items() if k not in ("defaults", "hydra")}
+    sections = {k: {*map(str, v)} for k, v in own.items() if isinstance(v, DictConfig)}
+    return {"": {*own, *groups()}, **sections, **GROUPS}
+
+
+def groups() -> set[str]:
+    """Return the groups that each have a section in a configuration of the same name."""
+    defaults = _primary().defaults
+    named = {str(key) for entry in defaults if isinstance(entry, DictConfig) for key in entry}
+    return {g for g in named if " " not in g} - {"launcher", "experiment"}
+
+
+def _primary() -> DictConfig:
     base = OmegaConf.load(CONF / "config.yaml")
     assert isinstance(base, DictConfig)
-    groups = {str(k) for entry in base.defaults if isinstance(entry, DictConfig) for k in entry}
-    own = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
-    sections = {k: {*map(str, v)} for k, v in own.items() if isinstance(v, DictConfig)}
-    built = {g for g in groups if " " not in g} - {"launcher", "experiment"}  # these leave no key
-    return {"": {*own, *built}, **sections, **GROUPS}
+    return base
 
 
 def plain(config: DictConfig) -> dict[str, Any]:

@@ -55,6 +55,11 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             "quotes, such as 'data.shape=[1,28,28]'"
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        if "/" not in error.missing_cfg_file:
+            return (
+                f"{error.missing_cfg_file}.yaml is in no folder of the configuration; "
+                "--config-dir names one beside that of this project, --config-path one instead"
+            )
         group, _, option = error.missing_cfg_file.rpartition("/")
         if group.startswith("experiment"):  # in folders, of which Hydra lists the first
             option, group = f"{group}/{option}".partition("/")[2], "experiment"
@@ -93,6 +98,11 @@ def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
         config = OmegaConf.to_container(compose("config", choices))
     groups = [path.name for path in conf.iterdir() if path.is_dir()]
     keys = [*groups, *flatten(config)]
+    if key in keys:
+        return (
+            f"{key} is not in the configuration that was named; begin it with "
+            "defaults: [config, _self_]"
+        )
     last = key.rpartition(".")[2]
     if key.startswith("clients.members.") and last in TOLD:
         return f"{key} is not set: a block gets {TOLD[last]}; +{key} sets another value"

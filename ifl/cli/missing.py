@@ -47,12 +47,17 @@ def absent(folder: Path, conf: Path, study: str, data: str) -> list[str]:
     ]
 
 
+def repeats(command: str) -> bool:
+    """Return whether a command begins with a run's own configuration, not with the experiment."""
+    return any(flag.startswith(("--config-p", "-cp")) for flag in parted(shlex.split(command))[1])
+
+
 def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
     """Return the runs that commands ask of an experiment: key and value of what sets one apart."""
     sweeper: Any = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper") or {}
     grids = [{**(sweeper.get("params") or {}), **g} for g in sweeper.get("grids") or [{}]]
     jobs: dict[str, dict[str, str]] = {}
-    for command in commands:
+    for command in [c for c in commands if not repeats(c)] or [""]:
         typed = [ready(word) for word in parted(shlex.split(command))[0] if "=" in word]
         try:
             spans = spanned(grids, typed)

@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.cli import ending
+from ifl.cli.again import repeated
 from ifl.cli.arguments import arranged
-from ifl.cli.config import CONF, check_runtime, checked, choices, plain, recipe_of_job
+from ifl.cli.config import CONF, check_chosen, check_runtime, checked, choices, plain, recipe_of_job
 from ifl.cli.console import CLOSING, Progress, class_table, summary
 from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
@@ -95,7 +96,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "method": described(federation.engine.method, chosen["method"]),
         "config": plain(config),
         "recipe": recipe_of_job(),
-        "command": os.environ.get(COMMAND),
+        "command": (read_about(record.path) or {}).get("command") or os.environ.get(COMMAND),
     }
     told = {"owners": federation.owners(), "class_names": [*federation.data.class_names]}
     about |= {key: value for key, value in told.items() if value}
@@ -131,8 +132,9 @@ def job(config: DictConfig) -> float:
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
     journal.note(number, None)
     overrides = list(hydra_config.overrides.task)
-    quiet = config.runtime.quiet is True
+    quiet = OmegaConf.select(config, "runtime.quiet") is True
     try:
+        check_chosen(cast(DictConfig, hydra_config))
         check_runtime(config)
         threads = str(config.runtime.threads)
         os.environ |= {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}  # before torch loads
@@ -156,20 +158,20 @@ def job(config: DictConfig) -> float:
         journal.note(number, {"error": repr(error), "overrides": overrides})
         raise
     journal.note(number, outcome)
-    return value_of(outcome, config.objective)
+    return value_of(outcome, OmegaConf.select(config, "objective"))
 
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
     os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
-    sys.argv[1:] = arranged(sys.argv[1:])
+    typed = arranged(sys.argv[1:])
     for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
         os.environ.pop(name, None)
     Journal.current().remove()
     CLOSING.clear()
     try:
-        code = conducted()
+        code = conducted(typed)
     finally:
         outcomes = Journal.current().remove()
         print(summary(outcomes), *(f"{line}\n" for line in CLOSING), sep="", end="")
@@ -177,10 +179,11 @@ def main() -> int:
     return code or int(any(lacking))
 
 
-def conducted() -> int:
-    """Let Hydra run it; say in a sentence what ends it early, and return the exit code."""
-    anew = " without fresh=true" if "fresh=true" in sys.argv else ""
+def conducted(typed: list[str]) -> int:
+    """Let Hydra run what is typed; say what ends it early, and return the exit code."""
+    anew = " without fresh=true" if "fresh=true" in typed else ""
     try:
+        sys.argv[1:] = repeated(typed)
         with ending.listening():
             job()
     except BrokenPipeError:  # whoever read the output has left, as head does

@@ -18,6 +18,7 @@ NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
     "keep_state", "keep_predictions", "method.title", "objective",
 )  # fmt: skip
+NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
