@@ -1,16 +1,18 @@
 """Locates the configuration, checks its keys and names a run's folder.
 
 Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once, contents,
-name_of, home.
+name_of, home. That of OmegaConf for the environment is replaced by one that tells numbers.
 """
 
 import os
+import re
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers.oc import env
 
 from ifl.checks import check_flag, check_text, check_whole, typed
 from ifl.cli.unread import alike, check_top, spread
@@ -24,6 +26,10 @@ from ifl.runs.objective import check_objective
 PACKAGE = Path(__file__).resolve().parent.parent
 # Installed, the configuration lies in the package; in a checkout, beside it.
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+SCALAR = re.compile(  # as yaml reads numbers; 007 is a name
+    r"true|false|null|[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?",
+    re.IGNORECASE,
+)
 GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}}  # no _target_
 
 
@@ -166,6 +172,20 @@ def same_files(config: Mapping[str, Any]) -> bool:
     )
 
 
+def environment(key: str, *default: str | None) -> str | int | float | bool | None:
+    """Return what an environment variable says, as it is read where it is typed: 3 is a number.
+
+    OmegaConf's own has it as text, which no setting that is a number takes.
+    """
+    text = env(key, *default)
+    if text is None or not SCALAR.fullmatch(text):
+        return text
+    words: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    return float(text) if re.search(r"[.eE]", text) else int(text)
+
+
 def name_of(root: str) -> str:
     """Return what a data set is called after the file or folder that it lies in."""
     path = Path(typed_from(root)).resolve()
@@ -223,5 +243,6 @@ def check_cores(workers: object, threads: object) -> None:
     check_whole("runtime.threads", threads, 1)
 
 
+OmegaConf.register_new_resolver("oc.env", environment, replace=True)
 for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of, home):
     OmegaConf.register_new_resolver(resolver.__name__, resolver)

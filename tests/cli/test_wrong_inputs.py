@@ -71,6 +71,8 @@ RUN = {
     "seed=abc": "seed must be a whole number >= 0, got abc",
     "seed=-1": "seed must be a whole number >= 0, got -1",
     "seed=null": "seed must be a whole number >= 0, got null",
+    "seed='${oc.env:NO_SUCH_VARIABLE}'": "Environment variable 'NO_SUCH_VARIABLE' not found",
+    "seed='${oc.env:IFL_DATA}'": "seed must be a whole number >= 0, got nowhere",
     "seed=[1,2]": "seed must be a whole number >= 0, got [1, 2]",
     "rounds=0": "rounds must be a whole number >= 1, got 0",
     "rounds=2.5": "rounds must be a whole number >= 1, got 2.5",
