@@ -32,7 +32,21 @@ def arranged(arguments: Sequence[str]) -> list[str]:
 
 def ready(override: str) -> str:
     """Return an override as Hydra takes it."""
-    return addable(at_home(override))
+    return addable(quoted(at_home(override)))
+
+
+def quoted(override: str) -> str:
+    """Return an override with its value in quotes if it has letters that Hydra reads only there.
+
+    >>> quoted("outputs=./größer"), quoted("seed=3")
+    ("outputs='./größer'", 'seed=3')
+    """
+    key, _, value = override.partition("=")
+    if key.lstrip("+") not in PLACES:
+        value = true_text(value)
+        override = f"{key}={value}" if "=" in override else override
+    plain = value.isascii() or re.search(r"['\"\\$,=()\[\]{}]", value)
+    return override if plain else f"{key}='{value}'"
 
 
 def parted(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -82,6 +96,11 @@ def at_home(override: str) -> str:
     return (
         key + equals + re.sub(rf"((?:^|[,(\[]\s*){quotes})(~[\w.-]*)(?=[/,)\]'\"]|$)", home, values)
     )
+
+
+def true_text(argument: str) -> str:
+    """Return the letters that an argument has; in the locale C Python keeps their bytes apart."""
+    return os.fsencode(argument).decode(errors="replace")
 
 
 def addable(override: str) -> str:

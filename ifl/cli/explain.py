@@ -71,6 +71,11 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             f"{error.filename or 'outputs'} cannot be written ({error.strerror}); make room or "
             "choose another folder with outputs=..."
         )
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{error.object} has letters that no file can be named with in this locale; set "
+            "PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        )
     line = str(error).strip().partition("\n")[0]
     line = re.sub(r"^(\w+ raised while resolving interpolation: )+", "", line)
     if unknown := re.match(r"Could not override '(.+)'", line):

@@ -18,9 +18,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from ifl.cli import ending
 from ifl.cli.again import repeated
-from ifl.cli.arguments import arranged
+from ifl.cli.arguments import arranged, true_text
 from ifl.cli.config import CONF, check_chosen, check_runtime, checked, choices, plain, recipe_of_job
-from ifl.cli.console import CLOSING, Progress, class_table, summary
+from ifl.cli.console import CLOSING, Progress, class_table, spell_out, summary
 from ifl.errors import BusyError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
@@ -96,7 +96,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "method": described(federation.engine.method, chosen["method"]),
         "config": plain(config),
         "recipe": recipe_of_job(),
-        "command": (read_about(record.path) or {}).get("command") or os.environ.get(COMMAND),
+        "command": (read_about(record.path) or {}).get("command") or command(),
     }
     told = {"owners": federation.owners(), "class_names": [*federation.data.class_names]}
     about |= {key: value for key, value in told.items() if value}
@@ -116,6 +116,11 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     return {**final, "folder": str(folder)}
 
 
+def command() -> str | None:
+    """Return what was typed, if it was."""
+    return true_text(os.environ[COMMAND]) if COMMAND in os.environ else None
+
+
 def _write_hydra(path: Path, config: DictConfig) -> None:
     """Keep the configuration and the overrides where Hydra would."""
     hydra_config = HydraConfig.get()
@@ -127,6 +132,7 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(config: DictConfig) -> float:
     """Run one configuration and note its outcome in the journal; return its objective, or NaN."""
+    spell_out()  # also in a process that a sweep has started
     hydra_config = HydraConfig.get()
     journal = Journal.current()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
@@ -163,8 +169,10 @@ def job(config: DictConfig) -> float:
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
+    spell_out()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
-    os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
+    words = [*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]]
+    os.environ[COMMAND] = shlex.join(words)
     typed = arranged(sys.argv[1:])
     for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
         os.environ.pop(name, None)

@@ -123,5 +123,8 @@ class Journal:
         else:
             if self.folder in self._locks:
                 self._locks.pop(self.folder).release()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            for _ in range(10):  # a process that asks whether it is abandoned makes the lock anew
+                shutil.rmtree(self.folder, ignore_errors=True)
+                if not self.folder.exists():
+                    break
         return [self._ended[number] for number in sorted(self._ended, key=int)]

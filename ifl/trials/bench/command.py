@@ -24,6 +24,7 @@ import torch
 
 from ifl.checks import place, positive
 from ifl.cli.config import CONF
+from ifl.cli.console import spell_out
 from ifl.errors import IFLError
 from ifl.trials.bench.peers import peers
 from ifl.trials.bench.rounds import ROUNDS, WORKLOADS, FloorFL, federation, measure
@@ -70,6 +71,7 @@ def peak_memory_mb(data: str, workload: str) -> float:
 
 def main() -> int:
     """Print the table, write the JSON where asked; return the exit code."""
+    spell_out()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     files = (CONF / "data").glob("*.yaml")
     known = sorted(path.stem for path in files if "???" not in path.read_text("utf-8"))
