@@ -4,11 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.contract import check_apart, check_contract, check_takes
+from ifl.client.habits import check_follows_seed
 from ifl.client.privacy import Disclosure, Privacy
 from ifl.client.privatise import check_hidden
 from ifl.client.settings import Training
@@ -117,17 +118,25 @@ def build(
         member = members[number % len(members)]
         name = f"client {number} ({member.name})"
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
-        with global_stream(seed, "client", number, "weights"):
-            try:
-                model = SplitModel(member.base(), member.modular())
-            except ConfigError as error:
-                raise ConfigError(f"{name}: {error}") from error
-            own = shard.first(2).inputs() if len(shard) else tried
-            check_contract(model, name, own, fusion_dim, data.classes)
+        own = shard.first(2).inputs() if len(shard) else tried
+
+        def made(
+            member: Member = member, number: int = number, name: str = name, own: Tensor = own
+        ) -> SplitModel:
+            with global_stream(seed, "client", number, "weights"):
+                try:
+                    model = SplitModel(member.base(), member.modular())
+                except ConfigError as error:
+                    raise ConfigError(f"{name}: {error}") from error
+                check_contract(model, name, own, fusion_dim, data.classes)
+            return model
+
+        model = made()
         if number < len(members):
             check_contract(model, name, tried, fusion_dim, data.classes, training.batch_size)
             if extreme is not None:
                 check_takes(model, name, extreme, fusion_dim, data.classes)
+            check_follows_seed(model, made(), name, own)
         clients.append(Client(name, number, model, shard, training, disclosure))
     check_apart((client.name, client.model) for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim}
