@@ -66,15 +66,12 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             files = sorted((conf / group).rglob("*.yaml"))
             return _no_option(group, option, [str(f.relative_to(conf / group))[:-5] for f in files])
         return _no_option(group, option, error.options or [])
+    if told := without_place(error):
+        return told
     if isinstance(error, OSError) and error.strerror:
         return (
             f"{error.filename or 'outputs'} cannot be written ({error.strerror}); make room or "
             "choose another folder with outputs=..."
-        )
-    if isinstance(error, UnicodeEncodeError):
-        return (
-            f"{error.object} has letters that no file can be named with in this locale; set "
-            "PYTHONUTF8=1, or LC_ALL=C.UTF-8"
         )
     line = str(error).strip().partition("\n")[0]
     line = re.sub(r"^(\w+ raised while resolving interpolation: )+", "", line)
@@ -84,6 +81,21 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
         if re.fullmatch(hydras, line):
             return re.sub(hydras, ours, line)
     return line
+
+
+def without_place(error: Exception) -> str | None:
+    """Return the sentence for what can be nowhere: a temporary file, one of a foreign name."""
+    if isinstance(error, OSError) and "temporary directory" in str(error):
+        return (
+            "no folder for temporary files can be written to; set TMPDIR to one, as in "
+            "TMPDIR=$HOME/tmp"
+        )
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{error.object} has letters that no file can be named with in this locale; set "
+            "PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        )
+    return None
 
 
 def _no_option(group: str, option: str, options: Sequence[str]) -> str:

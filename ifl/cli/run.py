@@ -155,9 +155,12 @@ def job(config: DictConfig) -> float:
     except BusyError as error:
         outcome = {"busy": str(error)}
     except (IFLError, OSError, OmegaConfBaseException) as error:
+        from ifl.cli.explain import without_place
+
+        said = without_place(error) or str(error)
         if not quiet:
-            print(f"Error: {error}", file=sys.stderr)
-        outcome = {"error": str(error), "overrides": overrides, "said": not quiet}
+            print(f"Error: {said}", file=sys.stderr)
+        outcome = {"error": said, "overrides": overrides, "said": not quiet}
         outcome |= {"diverged": True} if isinstance(error, DivergenceError) else {}
     except Exception as error:  # a defect: shown where it happened, maybe on another machine
         traceback.print_exc()
