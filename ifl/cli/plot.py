@@ -14,7 +14,9 @@ from ifl.analysis.report.page import claims, page, rendered_from, set_aside
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, save, save_tables, sections, stem
 from ifl.analysis.studies import STUDIES, draw, general
+from ifl.checks import place
 from ifl.cli.config import CONF
+from ifl.cli.console import spell_out
 from ifl.cli.missing import absent
 from ifl.errors import IFLError
 
@@ -86,7 +88,8 @@ def write_report(
     lacking = [name for name in STUDIES if name not in {part.study for part in parts}]
     command = "python scripts/run.py -m experiment={0} data=..."
     unseen = [f"{name}: no run yet; {command.format(name)}" for name in lacking]
-    path.write_text(page(parts, [*notes, *unseen]), encoding="utf-8")
+    text = page(parts, [*notes, *unseen])
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
     if old:
         names = "; ".join(f"{part.study}, {part.data}" for part in parts if part in old)
         remarks.append(
@@ -118,10 +121,11 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
+    spell_out()
     parser = argparse.ArgumentParser(description="Draw all finished runs below a folder.")
-    parser.add_argument("folder", type=Path, help="holds runs, at any depth")
+    parser.add_argument("folder", type=place, help="holds runs, at any depth")
     parser.add_argument(
-        "--out", type=Path, help="where to write (default: FOLDER/plots or FOLDER/report)"
+        "--out", type=place, help="where to write (default: FOLDER/plots or FOLDER/report)"
     )
     parser.add_argument(
         "--report", action="store_true", help="write report.html with every study besides"

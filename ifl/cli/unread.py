@@ -26,16 +26,6 @@ MARK = "\0read"  # put in the place of a value: where it turns up elsewhere, the
 Path = tuple[str, ...]
 
 
-def addable(override: str) -> str:
-    """Return an override as Hydra takes it: what both optimisers share need not be there before.
-
-    >>> addable("optimizer.weight_decay=0.1")
-    '++optimizer.weight_decay=0.1'
-    """
-    key = re.match(r"optimizer\.(\w+)=", override)
-    return f"++{override}" if key and key[1] not in OPTIMIZER else override
-
-
 def spread(config: DictConfig) -> DictConfig:
     """Return a configuration in which each optimiser has what both share and it does not set.
 

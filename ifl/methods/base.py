@@ -73,6 +73,10 @@ class Method(Protocol):
         sends: in which rounds its clients upload: "each round", "once" or "never".
         hides: whether it sends no label and no z but by ``client.privatise.release``.
         kinds: what its messages hold, both ways: {kind, as in traffic.csv: words for it}.
+
+    One that trains on pools may have ``smallest_pool(training, present)`` besides: the rows of
+    its smallest step where so many clients take part. The engine then refuses blocks that cannot
+    learn from a single one.
     """
 
     sends: ClassVar[Sends]

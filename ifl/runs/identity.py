@@ -6,10 +6,12 @@ composes one, to recognise finished runs fast.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ifl.runs.folder import read_about
 
@@ -18,6 +20,7 @@ NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
     "keep_state", "keep_predictions", "method.title", "objective", "logger",
 )  # fmt: skip
+NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "logger", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
@@ -75,6 +78,16 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "privacy.delta": (1e-5,),
     "stop.patience": (None,),
 }
+
+
+# Interpolations by a resolver: its name and its first argument.
+RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*['\"]?([^,}'\"\s$]*)")
+PLACE = "root: ${oc.env:IFL_DATA,data}"  # of the ready-made data sets, which check what lies there
+# Those that make the same of the same; contents of files are compared on their own.
+PURE = (
+    "run_name", "cores_of_run", "runs_at_once", "contents", "name_of", "home",
+    "oc.select", "oc.decode", "oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values",
+)  # fmt: skip
 
 
 def fingerprint(config: Mapping[str, Any], *without: str) -> str:
@@ -140,7 +153,9 @@ def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
     """Return 16 hex digits of all that a configuration is composed from, known before it is.
 
     Equal recipes in one study make equal configurations. Different ones may too, where
-    their difference changes no result: that only ``fingerprint`` can tell.
+    their difference changes no result: that only ``fingerprint`` can tell. What the environment
+    says counts where it is referred to; what only composing tells, such as the time, makes a
+    recipe that no other is equal to.
 
     Args:
         overrides: as typed, in their order; those of launcher, logger and runtime do not count.
@@ -149,10 +164,20 @@ def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
     """
     kept = [o for o in overrides if not o.lstrip("+~").startswith(NEUTRAL_OVERRIDES)]
     digest = hashlib.sha256(json.dumps([name, kept]).encode())
+    texts = [re.sub(r"\\(.)", r"\1", override) for override in kept]  # as sweeps escape them
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.yaml")):
-            digest.update(f"{path.relative_to(folder)} ".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            content = path.read_bytes()
+            texts.append(content.decode(errors="replace").replace(PLACE, ""))
+            digest.update(f"{path.relative_to(folder)} ".encode(errors="surrogateescape"))
+            digest.update(hashlib.sha256(content).digest())
+    variables = set[str]()
+    for resolver, first in (found for text in texts for found in re.findall(RESOLVER, text)):
+        if resolver == "oc.env" and re.fullmatch(r"\w+", first):
+            variables.add(first)
+        elif resolver not in PURE:
+            return uuid4().hex[:16]
+    digest.update(json.dumps([[v, os.environ.get(v)] for v in sorted(variables)]).encode())
     return digest.hexdigest()[:16]
 
 

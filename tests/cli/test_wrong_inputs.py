@@ -67,10 +67,24 @@ RUN = {
     "seed=1,2": "seed=1,2 has several values: with -m they are run in turn",
     "'rounds=${round}'": "${round} refers to a key that is not in the configuration",
     "clients.members.9.name=x": "clients.members.9.name=x does not fit the configuration",
+    "-m seed=choice()": "seed=choice() cannot be read: choice() says empty choice is not legal",
+    "-m seed=range(a)": "seed=range(a) cannot be read: range(a) says mismatch type argument start",
+    # sweeps of no value, or of too many
+    "-m optimizer.lr=interval(0,1)": "lr=interval(0,1) holds endlessly many values, and a grid",
+    "-m seed=range(0)": "seed=range(0) holds no number; range(a,b) has those from a to below b",
+    "-m seed=range(5,0)": "seed=range(5,0) holds no number",
+    "-m seed=shuffle(range(3,3))": "seed=shuffle(range(3,3)) holds no number",
+    "-m seed=range(0,1,0)": "seed=range(0,1,0) holds more than 100000 numbers, or has no end",
+    "-m seed=range(1e9)": "seed=range(1e9) holds more than 100000 numbers, or has no end",
+    "-m method=glob(zz*)": "method=glob(zz*) fits no option of its group; --help lists",
+    "-m '+hydra.sweeper.params.seed=\"range(0)\"'": "seed=range(0) holds no number",
+    "-m hydra/sweeper=optuna local.tau=range(1,5,0)": "has no end; range(a,b,step) has those",
     # numbers
     "seed=abc": "seed must be a whole number >= 0, got abc",
     "seed=-1": "seed must be a whole number >= 0, got -1",
     "seed=null": "seed must be a whole number >= 0, got null",
+    "seed='${oc.env:NO_SUCH_VARIABLE}'": "Environment variable 'NO_SUCH_VARIABLE' not found",
+    "seed='${oc.env:IFL_DATA}'": "seed must be a whole number >= 0, got nowhere",
     "seed=[1,2]": "seed must be a whole number >= 0, got [1, 2]",
     "rounds=0": "rounds must be a whole number >= 1, got 0",
     "rounds=2.5": "rounds must be a whole number >= 1, got 2.5",
@@ -245,6 +259,10 @@ RUN = {
     # places
     "outputs=/dev/null": "/dev/null",
     "outputs=/proc/runs": "/proc/runs",
+    "outputs=~nobody-of-this-name/x": "names ~nobody-of-this-name, and there is no such home",
+    "'outputs=\"~nobody-of-this-name/x\"'": "such home folder; write ./~nobody-of-this-name/x for",
+    "-m seed=0,1 outputs=~nobody-of-this-name/x": "names ~nobody-of-this-name, and there is",
+    "data=arrays data.root=~/there-is-none.npz": "there-is-none.npz was looked for",
 }
 
 
@@ -282,6 +300,7 @@ def test_a_wrong_run_is_one_sentence_and_exit_code_1(
 
 SCRIPTS = {
     "plot.py nowhere": "Error: nowhere is no folder; name one that holds runs, such as outputs",
+    "plot.py ~nobody-of-this-name": "argument folder: there is no such home folder: ~nobody-of",
     "plot.py EMPTY": "(no run.json); make one with scripts/run.py",
     "plot.py": "the following arguments are required: folder",
     "plot.py outputs --form pdf": "unrecognized arguments: --form pdf",
