@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copy
 from typing import Any
 
 import pytest
@@ -12,12 +13,28 @@ from logged_runs import TYPED, evaluations, interrupted
 from mlflow import MlflowClient
 
 from ifl.loggers.base import outcome_of
+from ifl.loggers.mlflow import MLflow
 from ifl.runs.folder import read_about
 
 # MLflow's own tables ask SQLAlchemy 2.1 for a way of loading that it wants to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy is deprecated")
 
 LOGGED = [*TYPED, "logger=mlflow"]
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a database without runs; to make one takes a second."""
+    place = tmp_path_factory.mktemp("empty")
+    client(place).get_experiment_by_name("runs")
+    return place / "mlflow.db"
+
+
+@pytest.fixture
+def place(tmp_path: Path, empty: Path) -> Path:
+    """Return a folder with a database without runs."""
+    copy(empty, tmp_path)
+    return tmp_path
 
 
 def client(place: Path) -> MlflowClient:
@@ -68,48 +85,61 @@ def test_the_store_has_the_evaluations_the_results_and_the_settings(
 
 
 def test_an_interrupted_run_goes_on_in_the_same_one_with_each_round_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    typed = [*LOGGED, "rounds=7", f"outputs={tmp_path}"]
+    typed = [*LOGGED, "rounds=7", f"outputs={place}"]
     interrupted(monkeypatch, 6, *typed)
-    (folder,) = tmp_path.glob("runs/*")
-    first = assert_logged(folder, tmp_path, "KILLED")
-    before = history(tmp_path, first, "seconds")
+    (folder,) = place.glob("runs/*")
+    first = assert_logged(folder, place, "KILLED")
+    before = history(place, first, "seconds")
     with (folder / "rounds.csv").open() as table:
         cut = table.read()
     assert cut.splitlines()[-1].startswith("5,")  # while the checkpoint is of round 3
     capsys.readouterr()
     assert here(monkeypatch, *typed, "runtime.threads=1") == 0
     assert capsys.readouterr().err == ""
-    run = runs(tmp_path)[folder.name]
+    run = runs(place)[folder.name]
     assert run.info.run_id == first.info.run_id
     assert run.info.status == "FINISHED"
     assert json.loads((folder / "mlflow.json").read_text())["run_id"] == run.info.run_id
     rows = evaluations(folder)
     for name in {*rows[2]} - {"seconds"}:  # round 4, trained again, took another time
-        assert history(tmp_path, run, name) == [(n, row[name]) for n, row in rows.items()]
-    after = history(tmp_path, run, "seconds")
+        assert history(place, run, name) == [(n, row[name]) for n, row in rows.items()]
+    after = history(place, run, "seconds")
     assert after[: len(before)] == before
     assert [step for step, _ in after] == [*rows]
 
 
-def test_a_longer_run_and_one_whose_store_was_removed_are_logged_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    place = f"outputs={tmp_path}"
-    assert here(monkeypatch, *LOGGED, "rounds=4", place) == 0
-    (short,) = tmp_path.glob("runs/*")
-    assert here(monkeypatch, *LOGGED, "rounds=6", place) == 0
-    (long,) = {*tmp_path.glob("runs/*")} - {short}
+def test_a_longer_run_logs_what_it_took_over(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert here(monkeypatch, *TYPED, "rounds=4", f"outputs={place}") == 0
+    (short,) = place.glob("runs/*")
+    assert not (short / "mlflow.json").exists()
+    assert here(monkeypatch, *LOGGED, "rounds=6", f"outputs={place}") == 0
+    (long,) = {*place.glob("runs/*")} - {short}
     assert (read_about(long) or {})["continues"]["round"] == 4
-    assert_logged(short, tmp_path)
-    assert_logged(long, tmp_path)
-    elsewhere = f"logger.tracking_uri=sqlite:///{tmp_path}/elsewhere/mlflow.db"
-    typed = [*LOGGED, "rounds=9", place]
-    interrupted(monkeypatch, 8, *typed)
-    assert here(monkeypatch, *typed, elsewhere) == 0
-    (last,) = {*tmp_path.glob("runs/*")} - {short, long}
-    assert_logged(last, tmp_path / "elsewhere")
+    assert_logged(long, place)
+
+
+def test_a_run_that_the_store_has_no_longer_is_a_new_one(place: Path) -> None:
+    logger = MLflow(f"sqlite:///{place}/mlflow.db")
+    folder = place / "run"
+    folder.mkdir()
+    ids = []
+    for lose in ("nothing", "deleted", "unknown"):
+        logger.begin({"config": {}, "started": "2026-01-01T00:00:00+00:00"}, folder, 0)
+        logger.log(1, {"uplink_mb": 1.5, "seconds": 1.0})
+        logger.end({"finished": False})
+        run = runs(place)["run"]
+        assert history(place, run, "uplink_mb") == [(1, 1.5)]
+        ids.append(run.info.run_id)
+        if lose != "nothing":
+            client(place).delete_run(run.info.run_id)
+        if lose == "unknown":
+            (folder / "mlflow.json").write_text(json.dumps({"run_id": "0" * 32}))
+            logger.begin({"config": {}, "started": "2026-01-01T00:00:00+00:00"}, folder, 0)
+            ids.append(runs(place)["run"].info.run_id)
+    assert ids[0] == ids[1]
+    assert len({*ids}) == 3
 
 
 def test_a_server_that_is_away_is_said_and_the_run_goes_on(
@@ -140,10 +170,10 @@ logger.end({"finished": True, "result": {"accuracy_mean": 0.3}})
 
 
 def test_processes_of_a_sweep_share_one_new_database(tmp_path: Path) -> None:
-    names = ["a", "b", "c"]
+    names = ["a", "b"]
     typed = [[sys.executable, "-c", WRITER, str(tmp_path / name)] for name in names]
     writers = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for words in typed]
-    assert [writer.communicate()[1] for writer in writers] == ["", "", ""]
+    assert [writer.communicate()[1] for writer in writers] == ["", ""]
     found = runs(tmp_path, "grid")
     assert sorted(found) == names
     for name, run in found.items():
