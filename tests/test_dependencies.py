@@ -14,6 +14,7 @@ else:
     import tomli as tomllib  # comes with pytest
 
 PACKAGES = {"PIL": "pillow", "fluke": "fluke-fl", "hydra": "hydra-core", "sklearn": "scikit-learn"}
+PACKAGES |= {"yaml": "pyyaml"}
 OURS = {"ifl", "hydra_plugins"}
 
 
