@@ -15,6 +15,7 @@ else:
 
 PACKAGES = {"PIL": "pillow", "fluke": "fluke-fl", "hydra": "hydra-core", "mlflow": "mlflow-skinny"}
 PACKAGES |= {"sklearn": "scikit-learn"}
+PACKAGES |= {"yaml": "pyyaml"}
 OURS = {"ifl", "hydra_plugins"}
 
 

@@ -38,6 +38,7 @@ def repeated(arguments: Sequence[str]) -> list[str]:
     """
     _forget()
     overrides, flags = parted(arguments)
+    check_package(flags)
     if not any(flag.startswith(("--config", "-cp", "-cd")) for flag in flags):
         return [*arguments]
     typed = get_args_parser().parse_args(flags)
@@ -64,6 +65,16 @@ def repeated(arguments: Sequence[str]) -> list[str]:
         chosen = {override.lstrip("+~").partition("=")[0] for override in overrides}
         return [*overrides, *kept, f"--config-name={stored(run, chosen)}"]
     return [*arguments]
+
+
+def check_package(flags: Sequence[str]) -> None:
+    """Raise ConfigError where a part of the configuration is named and it is not to be shown."""
+    named = any(flag.startswith(("--pack", "-p")) for flag in flags)
+    if named and not any(flag.startswith(("--cfg", "-c", "--info", "-i")) for flag in flags):
+        raise ConfigError(
+            "--package names the part of the configuration that --cfg job shows; write both, or "
+            "leave it out"
+        )
 
 
 def stored(run: Path, chosen: set[str]) -> str:

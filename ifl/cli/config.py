@@ -53,6 +53,8 @@ def check_chosen(hydra: DictConfig) -> None:
     """Raise ConfigError unless the primary configuration chooses what names a run."""
     for group in NAMING:
         if hydra.runtime.choices.get(group) is None:
+            if hydra.job.config_name == "config":  # of this project, and left out as typed
+                raise ConfigError(f"{group} is needed by every run; choose one of its options")
             raise ConfigError(
                 f"{hydra.job.config_name}.yaml chooses no {group}; put it in a folder that "
                 "--config-dir names, and begin it with defaults: [config, _self_]"

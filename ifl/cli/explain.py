@@ -7,6 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ifl.cli.unread import alike
 from ifl.errors import IFLError
@@ -37,6 +38,8 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
     if isinstance(error, IFLError):
         return str(error)
     if isinstance(error, OverrideParseException):
+        if not str(error.override or "").strip():
+            return "an empty argument is no key=value; leave it out, or look at what made it"
         if str(error.override).isidentifier():
             return (
                 f"{error.override} is neither key=value nor a command; ifl plot FOLDER draws, "
@@ -65,6 +68,10 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
             files = sorted((conf / group).rglob("*.yaml"))
             return _no_option(group, option, [str(f.relative_to(conf / group))[:-5] for f in files])
         return _no_option(group, option, error.options or [])
+    if isinstance(error, YAMLError):
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "a file of the configuration"
+        return f"{place} cannot be read as yaml: {' '.join(str(problem).split())}"
     if told := without_place(error):
         return told
     if isinstance(error, OSError) and error.strerror:

@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ifl.cli import ending
 from ifl.cli.again import repeated
@@ -30,6 +31,7 @@ from ifl.runs.objective import value_of
 from ifl.runs.wholeness import spoilt
 
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
+TOLD = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, IFLError)
 SPELLED = {"run.py": ["python", "scripts/run.py"], "__main__.py": ["python", "-m", "ifl"]}
 
 
@@ -212,7 +214,14 @@ def conducted(typed: list[str]) -> int:
     except BrokenPipeError:  # whoever read the output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (HydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        YAMLError,
+        OSError,
+        ValueError,
+        IFLError,
+    ) as error:
         from ifl.cli.explain import explained
 
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)

@@ -91,7 +91,9 @@ def check_top(config: DictConfig, unknown: Iterable[str], hydra: DictConfig | No
     """
     raw = OmegaConf.to_container(hydra) if hydra is not None else {}
     hydras = json.dumps(flatten(raw), default=str)
-    known = [key for key in flatten(OmegaConf.to_container(config)) if key not in unknown]
+    unknown = {*unknown}
+    there = flatten(OmegaConf.to_container(config))
+    known = [key for key in there if key.partition(".")[0] not in unknown]
     for key in sorted(unknown):
         if re.search(rf"\$\{{[^$}}]*\b{re.escape(key)}\b", hydras):
             continue

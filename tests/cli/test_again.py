@@ -182,3 +182,27 @@ def test_a_repeated_run_asks_for_no_other_run_of_its_study() -> None:
     few = {"ifl -m experiment=quickstart seed=0 method=fl"}
     again = {"ifl -cp outputs/x/.hydra seed=5", "ifl --config-path=outputs/x/.hydra seed=5"}
     assert wanted(path, few | again) == wanted(path, few)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("stop:\n\tseconds: 3\n", "line 3 cannot be read as yaml: found character '\\t' that"),
+        ("seed: 1\nseed: 2\n", "line 3 cannot be read as yaml: found duplicate key seed"),
+        ("seed: [1, 2\n", "own.yaml, line 3 cannot be read as yaml: expected ',' or ']'"),
+    ],
+)
+def test_a_file_that_is_no_yaml_is_named_with_its_line(
+    text: str,
+    sentence: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "own.yaml").write_text(f"defaults: [config, _self_]\n{text}", encoding="utf-8")
+    for typed in ([], ["-m", "seed=0,1"]):
+        folder = f"--config-dir={tmp_path}"
+        _, complained = again(monkeypatch, capsys, folder, "--config-name=own", *typed)
+        assert sentence in complained
+        assert complained.startswith("Error: ")
+        assert complained.count("\n") == 1
