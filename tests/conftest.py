@@ -31,9 +31,20 @@ ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
-# Hydra composes a configuration twice, once for its hydra.mode; that of a command in this process
-# follows from its -m. Commands in processes of their own (tests/support/commands.py) ask.
-Hydra.get_mode = lambda *_, **__: None  # type: ignore[method-assign]
+
+_ask = Hydra.get_mode
+
+
+def _mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    """Compose a configuration for its hydra.mode only where a choice may set it, as launcher=local.
+
+    Hydra does so for every command. Commands in other processes are as ever.
+    """
+    may = [o for o in overrides if o.lstrip("+").startswith(("launcher", "experiment", "hydra"))]
+    return _ask(hydra, config_name, overrides) if may else None
+
+
+Hydra.get_mode = _mode  # type: ignore[method-assign, assignment]
 
 
 def options(group: str) -> list[str]:
