@@ -224,6 +224,7 @@ RUN = {
     "method=ifl_statistics method.replay.steps=3": "did you mean method.steps?",
     "method=cse_fsl method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
     "method=cse_fsl method.sync_clients=true": "method.sync_clients=true averages parameters and",
+    "method=fedproto method.predict=nearest": "must be one of prototypes, head, got nearest",
     "method=fedgh": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_homogen",
     "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",

@@ -316,6 +316,7 @@ LIES = [
     (FedGH(tau=2), 0),
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
+    (FedProto(tau=2, predict="head"), 0),
     (CSEFSL(tau=2, h=1), 0),
     (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]

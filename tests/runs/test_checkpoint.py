@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import SMALL, Build, composed, equal, options
+from conftest import SMALL, VARIANTS, Build, composed, equal, options
 from interrupted import SCRIPT, TYPED, assert_equal_files, here
 from liars import Liar
 from torch import nn
@@ -99,9 +99,7 @@ def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
     assert_goes_on(lambda: small(f"method={option}"), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "typed", [*options("method"), "fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
-)
+@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
