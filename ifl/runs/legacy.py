@@ -48,4 +48,6 @@ def title_of_now(title: str, settings: Mapping[str, Any]) -> str:
     """
     if title == "FedProto" and "predict" not in settings:
         return "FedProto, by modular blocks"
+    if title == "CSE-FSL" and settings.get("sync_clients") is False:
+        return "CSE-FSL without averaging"
     return title

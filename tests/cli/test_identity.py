@@ -48,7 +48,6 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
     },
     "method": {
         "centralized": "4d9ae5fe",
-        "cse_fsl": "51cc6c48",
         "feddistill": "7a383dc9",
         "fedgh": "12805e4d",
         "fl": "671ad5ea",
@@ -89,6 +88,7 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
 }
 # Methods whose default is another one now: what the runs of before did is typed, and is found.
 DONE_BEFORE: Mapping[str, str] = {
+    "method=cse_fsl method.sync_clients=false": "51cc6c48",
     "method=fedproto method.predict=head": "6ad3a925",
 }
 W1 = """

@@ -223,7 +223,7 @@ RUN = {
     "method=ifl_statistics method.steps=0": "method.steps must be a whole number >= 1, got 0",
     "method=ifl_statistics method.replay.steps=3": "did you mean method.steps?",
     "method=cse_fsl method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
-    "method=cse_fsl method.sync_clients=true": "method.sync_clients=true averages parameters and",
+    "method=cse_fsl": "or method.sync_clients=false (CSE-FSL without averaging)",
     "method=fedproto method.predict=nearest": "must be one of prototypes, head, got nearest",
     "method=fedgh": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_homogen",
     "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",

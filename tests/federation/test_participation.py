@@ -317,8 +317,8 @@ LIES = [
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
     (FedProto(tau=2, predict="head"), 0),
-    (CSEFSL(tau=2, h=1), 0),
-    (CSEFSL(tau=2, h=2, sync_clients=True), 1),
+    (CSEFSL(tau=2, h=1, sync_clients=False), 0),
+    (CSEFSL(tau=2, h=2), 1),
 ]
 
 

@@ -21,7 +21,7 @@ from ifl.methods.local import Local
 from ifl.models import mlp_base, mlp_modular
 
 VOCABULARY, LENGTH, CLASSES = 12, 5, 3
-AVERAGING = ("fl", "lg_fedavg", "fedgh")  # or sharing: of one architecture
+AVERAGING = ("fl", "lg_fedavg", "fedgh", "cse_fsl")  # or sharing: of one architecture
 ONE_ARCHITECTURE = {
     option: "mlp_homogeneous"
     for option in (*options("method"), *VARIANTS)

@@ -63,6 +63,8 @@ def test_runs_of_before_have_the_title_of_now(option: str) -> None:
     [
         ("fedproto", {"lam": 1.0}, "FedProto, by modular blocks"),
         ("fedproto", {"predict": "prototypes"}, "FedProto"),
+        ("cse_fsl", {"sync_clients": False}, "CSE-FSL without averaging"),
+        ("cse_fsl", {"sync_clients": True}, "CSE-FSL"),
         ("fl", {}, "FL"),
     ],
 )
