@@ -33,6 +33,7 @@ VARIANTS = (
     "fsl method.sync_base=true",
     "cse_fsl method.sync_clients=false",
     "fedproto method.predict=head",
+    "fedgh method.epochs=2 method.batch_size=3",
 )
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 

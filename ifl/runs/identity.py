@@ -77,6 +77,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
 # the default is another one now, these runs are found by the value, and never by the default.
 LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "ifl.methods.fedproto.FedProto": {"predict": ("head",)},
+    "ifl.methods.fedgh.FedGH": {"epochs": (1,), "batch_size": (None,)},
 }
 
 

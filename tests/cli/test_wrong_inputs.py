@@ -225,6 +225,8 @@ RUN = {
     "method=cse_fsl method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
     "method=cse_fsl": "or method.sync_clients=false (CSE-FSL without averaging)",
     "method=fedproto method.predict=nearest": "must be one of prototypes, head, got nearest",
+    "method=fedgh method.epochs=0": "method.epochs must be a whole number >= 1, got 0",
+    "method=fedgh method.batch_size=all": "method.batch_size must be a whole number >= 1, got all",
     "method=fedgh": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_homogen",
     "method=lg_fedavg": "use clients=paper_one_head, clients=cnn_homogeneous or clients=mlp_",
     "method=fsl method.sync_base=true": "method.sync_base=true averages parameters and needs one",

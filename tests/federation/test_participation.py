@@ -317,6 +317,7 @@ LIES = [
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
     (FedProto(tau=2, predict="head"), 0),
+    (FedGH(tau=2, epochs=2, batch_size=3), 0),
     (CSEFSL(tau=2, h=1, sync_clients=False), 0),
     (CSEFSL(tau=2, h=2), 1),
 ]
