@@ -34,6 +34,9 @@ VARIANTS = (
     "cse_fsl method.sync_clients=false",
     "fedproto method.predict=head",
     "fedgh method.epochs=2 method.batch_size=3",
+    "fl method.send=updates codec=int8",
+    "fl method.send=updates method.error_feedback=true codec=int4",
+    "lg_fedavg method.send=updates method.error_feedback=true codec=int8",
 )
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 

@@ -121,6 +121,7 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         FedProto(tau=1),
         FedGH(tau=1),
         FedDistill(tau=1),
+        FL(tau=1, send="updates", error_feedback=True),
         CSEFSL(tau=1, h=1),
         IFLStatistics(tau=1, steps=2, align=Align(1.0)),
     ],
