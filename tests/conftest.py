@@ -37,6 +37,9 @@ VARIANTS = (
     "fl method.send=updates codec=int8",
     "fl method.send=updates method.error_feedback=true codec=int4",
     "lg_fedavg method.send=updates method.error_feedback=true codec=int8",
+    "ifl_statistics method.covariance=full method.nonnegative=false",
+    "ifl_statistics method.covariance=pooled method.align.weight=1",
+    "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
 )
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 

@@ -78,6 +78,10 @@ LATER: Mapping[str, tuple[Any, ...]] = {
 LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
     "ifl.methods.fedproto.FedProto": {"predict": ("head",)},
     "ifl.methods.fedgh.FedGH": {"epochs": (1,), "batch_size": (None,)},
+    "ifl.methods.ifl_statistics.IFLStatistics": {
+        "covariance": ("diagonal",),
+        "nonnegative": (False,),
+    },
     "ifl.methods.fl.FL": {"send": ("weights",), "error_feedback": (False,)},
     "ifl.methods.lg_fedavg.LGFedAvg": {"send": ("weights",), "error_feedback": (False,)},
 }

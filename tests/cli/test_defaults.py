@@ -141,7 +141,10 @@ def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_th
 
 
 # Settings whose default is not what runs of before did.
-OTHERWISE = {("ifl.methods.fedproto.FedProto", "predict")}
+OTHERWISE = {
+    ("ifl.methods.fedproto.FedProto", "predict"),
+    ("ifl.methods.ifl_statistics.IFLStatistics", "nonnegative"),
+}
 
 
 @pytest.mark.parametrize("address", LATER_OF)

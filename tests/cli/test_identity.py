@@ -55,7 +55,6 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
         "ifl": "5f47e34f",
         "ifl_aligned": "d98e8a55",
         "ifl_frugal": "3e44b6cf",
-        "ifl_statistics": "e35ef2a7",
         "lg_fedavg": "0ccb6a6b",
         "local": "69038fde",
     },
@@ -90,6 +89,7 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
 DONE_BEFORE: Mapping[str, str] = {
     "method=cse_fsl method.sync_clients=false": "51cc6c48",
     "method=fedproto method.predict=head": "6ad3a925",
+    "method=ifl_statistics method.nonnegative=false": "e35ef2a7",
 }
 W1 = """
 - name: CNN

@@ -221,6 +221,8 @@ RUN = {
     "method=fedproto method.lam=-1": "method.lam must be a number >= 0, got -1",
     "method=feddistill method.gamma=much": "method.gamma must be a number >= 0, got much",
     "method=ifl_statistics method.steps=0": "method.steps must be a whole number >= 1, got 0",
+    "method=ifl_statistics method.covariance=none": "one of diagonal, full, pooled, got none",
+    "method=ifl_statistics method.nonnegative=relu": "nonnegative must be true or false, got relu",
     "method=ifl_statistics method.replay.steps=3": "did you mean method.steps?",
     "method=cse_fsl method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
     "method=cse_fsl": "or method.sync_clients=false (CSE-FSL without averaging)",
