@@ -58,8 +58,13 @@ def under_the_rules(groups: Sequence[Group]) -> list[Group]:
 
 
 def keeps_the_rules(run: Run) -> bool:
-    """Return whether no image and no parameter travelled, and every block is a client's."""
+    """Return whether no image and no parameter travelled, and every block is a client's.
+
+    Prototypes are every client's: each of them has all that the server has.
+    """
     owners = {*run.compositions["base"], *run.compositions["modular"]}
+    if run.config.get("method.predict") == "prototypes":
+        owners.discard("server")
     return "server" not in owners and not {"x", "params"} & {*run.traffic()["kind"]}
 
 
