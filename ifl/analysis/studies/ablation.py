@@ -5,8 +5,9 @@ from math import isnan
 
 from matplotlib.figure import Figure
 
-from ifl.analysis.charts import look, panels
+from ifl.analysis.charts import panels
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import parts
 from ifl.analysis.metrics import PER_CLIENT, last
 from ifl.analysis.studies.base import Claim, Study, difference, final
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
@@ -62,15 +63,16 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracies with each ingredient alone and with all others."""
     figure, all_axes = panels(2, 5, sharey=True)
     places = {name: len(INGREDIENTS) - n for n, name in enumerate(INGREDIENTS)}
+    base = parts("ifl", 1)[0]
     for axes, (title, (common, own)) in zip(all_axes, ways(groups).items(), strict=True):
         if common:
             mean = over_seeds(common.each(final("accuracy_mean"))).mean
-            axes.axvline(mean, **look(1, common.name, marker=False))
+            axes.axvline(mean, color=base["color"], linestyle="--", label=common.name)
             axes.legend(fontsize="small", loc="lower left")
         for name, group in own.items():
             value = over_seeds(group.each(final("accuracy_mean")))
             half = 0 if isnan(value.half) else value.half
-            style = {**look(0, ""), "linestyle": "none", "capsize": 3}
+            style = {**base, "linestyle": "none", "capsize": 3}
             axes.errorbar(value.mean, places[name], xerr=half, **style)
         axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.5, len(INGREDIENTS) + 0.5))
         axes.set_yticks([*places.values()], [*places])

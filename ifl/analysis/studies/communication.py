@@ -56,7 +56,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     all_axes[0].invert_yaxis()
     rounds = sorted({int(last(run, "round")) for group in groups for run in group.runs})
     title = f"{groups[0].data}: what travels in {' or '.join(map(str, rounds))} rounds"
-    return {"traffic": finish(figure, all_axes[0], title, 4)}
+    return {"traffic": finish(figure, title, 4)}
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from textwrap import fill
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -13,11 +12,12 @@ from ifl.analysis.charts import (
     draw_line,
     draw_matrices,
     finish,
+    level,
     logarithmic,
-    look,
     panels,
 )
 from ifl.analysis.collect import Group, half_width
+from ifl.analysis.looks import GREY, styled
 from ifl.analysis.tables import Cell, Table, Value
 
 ACCURACIES = ("accuracy_mean", "accuracy_local", "accuracy_cross")
@@ -32,16 +32,17 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
 
     The latter are logarithmic, and who sends nothing is a level line.
     """
-    figure, all_axes = panels(len(against), 4 + len(groups) / 4, sharey=True)
+    figure, all_axes = panels(len(against), 4.6, sharey=True)
     for axes, (column, name) in zip(all_axes, against.items(), strict=True):
-        for n, group in enumerate(groups):
+        for group, style in styled(groups):
             last = group.last().mean()
             remark = "" if len(group.curve()) else " (no round common to its seeds)"
-            label = fill(group.name + (" (sends nothing)" if last[column] == 0 else remark), 90)
+            label = group.name + (" (sends nothing)" if last[column] == 0 else remark)
             if last[column] == 0:
-                axes.axhline(100 * last["accuracy_mean"], **look(n, label, marker=False))
+                name = f"_{label}" if style is GREY else label
+                axes.axhline(100 * last["accuracy_mean"], **level(style), label=name)
             else:
-                draw_line(axes, group, column, n, label)
+                draw_line(axes, group, column, style, label)
         axes.set_xlabel(name)
         if column in UPLINK_AXES:
             logarithmic(axes)
@@ -49,7 +50,7 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
             axes.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:g}")
     all_axes[0].set_ylabel("test accuracy, mean over compositions (%)")
     title = f"{groups[0].data}: mean over seeds, shaded: 95 % interval of the mean"
-    return finish(figure, all_axes[0], title, 1)
+    return finish(figure, title, 1)
 
 
 def tabulate(groups: Sequence[Group]) -> pd.DataFrame:
