@@ -146,6 +146,7 @@ def finish(figure: Figure, title: str, columns: int = 2) -> Figure:
     if narrow:
         for lower in figure.axes[1:]:
             lower.set_ylabel(lower.get_ylabel() or figure.axes[0].get_ylabel())
+    figure.draw_without_rendering()  # lays it out: names are placed by their size
     lacking, beside = [], 0
     for n, axes in enumerate(figure.axes):
         names = {*_names(axes)}

@@ -58,13 +58,15 @@ def is_mark(line: Line2D) -> bool:
 
 
 def label_ends(figure: Figure, axes: Axes) -> bool:
-    """Name each line of these axes at its right end, beside its look; return whether all fit."""
+    """Name each line of these axes at its right end, beside its look; return whether all fit.
+
+    The figure is laid out already: sizes are measured.
+    """
     handles, labels = axes.get_legend_handles_labels()
     lines = [(line_of(handle), text) for handle, text in zip(handles, labels, strict=True)]
     drawn = [(line, text) for line, text in lines if line and not is_mark(line)]
     if any(line is None for line, _ in lines):
         return False
-    figure.draw_without_rendering()  # for places in pixels
     ends = sorted(((_end(axes, line), line, text) for line, text in drawn), key=lambda e: e[0][1])
     texts = [fill(text, WIDTH) for _, _, text in ends]
     sizes = [_height(axes, text) for text in texts]

@@ -15,7 +15,7 @@ from written_runs import T2, command, write_run
 from ifl.analysis.charts import UPLINK_AXES, draw_matrices
 from ifl.analysis.collect import Group, group_runs, load_runs
 from ifl.analysis.looks import GREY
-from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
+from ifl.analysis.studies.general import ROUNDS, draw_curves, summarise, tabulate
 from ifl.cli import plot
 
 
@@ -54,9 +54,11 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     table = tabulate(grouped(tmp_path))
     assert table["accuracy_mean_half_width"].isna().all()
-    head, rule, row = plot.markdown(table).splitlines()[:3]
+    head, rule, row = summarise(grouped(tmp_path)).markdown().splitlines()[:3]
     assert head.count("|") == rule.count("|") == row.count("|")
-    expected = "| ifl | Digits | 1 | 60.0 | 75.0 | - | 2.50 | 10.00 | 2.50 | 40.00 | 10 | 5.0 |"
+    expected = (
+        "| ifl | Digits | 1 | 60.0 | 75.0 | - | 2.50 | 35.36 | 10.00 | 2.50 | 40.00 | 10 | 5.0 |"
+    )
     assert row == expected
 
 

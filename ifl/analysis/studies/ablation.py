@@ -9,7 +9,7 @@ from ifl.analysis.charts import panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.looks import parts
 from ifl.analysis.metrics import PER_CLIENT, last
-from ifl.analysis.studies.base import Claim, Study, difference, final
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, difference, final
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 NONE, ALL = "the paper's IFL", "all ingredients"
@@ -70,7 +70,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             axes.axvline(mean, color=base["color"], linestyle="--", label=common.name)
             axes.legend(fontsize="small", loc="lower left")
         for name, group in own.items():
-            value = over_seeds(group.each(final("accuracy_mean")))
+            value = accuracy_of(group)
             half = 0 if isnan(value.half) else value.half
             style = {**base, "linestyle": "none", "capsize": 3}
             axes.errorbar(value.mean, places[name], xerr=half, **style)
@@ -88,7 +88,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     for way, (common, own) in ways(groups).items():
         for name, group in ([("-", common)] if common else []) + [*own.items()]:
             row: list[Cell] = [way, name, len(group.runs)]
-            row.append(over_seeds(group.each(final("accuracy_mean"))))
+            row.append(accuracy_of(group))
             row.append(difference(group, common) if common and group is not common else "-")
             row.append(over_seeds(group.each(final("accuracy_sd")), 2))
             rows.append([*row, Value(over_seeds(group.each(final(PER_CLIENT))).mean, digits=3)])
@@ -105,7 +105,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for name in (NONE, ALL):
         if group := group_named(groups, name):
-            accuracy = over_seeds(group.each(final("accuracy_mean")))
+            accuracy = accuracy_of(group)
             mb = over_seeds(group.each(final(PER_CLIENT))).mean
             what = f"accuracy, {name} (%); uplink per client (MB)"
             claims.append(Claim(what, "-", f"{accuracy}; {mb:.3f}"))

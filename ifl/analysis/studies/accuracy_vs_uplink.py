@@ -16,6 +16,7 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Claim,
     Study,
     accuracy_at,
+    accuracy_of,
     final,
     of_method,
     outcome,
@@ -156,7 +157,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
             )
         for other, lead in gaps(groups, PAPER_MB, column).items():
             paper = f"{PAPER_IFL - PAPER_FSL}" if other.startswith("FSL") else "far ahead"
-            value = over_seeds(lead, 1, 100)
+            value = over_seeds(lead, 1, 100, limits=None)
             wide = value.mean >= 20
             claims.append(
                 Claim(
@@ -179,7 +180,7 @@ def remark(groups: Sequence[Group]) -> list[str]:
     column = PER_CLIENT
     said = []
     for other, lead in gaps(groups, PAPER_MB, column).items():
-        value = over_seeds(lead, 1, 100)
+        value = over_seeds(lead, 1, 100, limits=None)
         if value.mean < 20:
             said.append(
                 f"At 8.5 MB per client IFL is {value} points above {other} on {groups[0].data}: "
@@ -210,7 +211,7 @@ def claim_homogeneous(groups: Sequence[Group]) -> list[Claim]:
     """Set the accuracy after the last round beside the paper's."""
     claims = []
     for group in groups:
-        value = over_seeds(group.each(final("accuracy_mean")))
+        value = accuracy_of(group)
         what = f"accuracy, {group.name} (%)"
         claims.append(Claim(what, "over 85", str(value), value.mean > 85))
     return claims

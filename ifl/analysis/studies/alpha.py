@@ -11,12 +11,13 @@ from ifl.analysis.looks import parts
 from ifl.analysis.studies.base import (  # fmt: skip
     Claim,
     Study,
+    accuracy_of,
     final,
     in_step,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
-from ifl.analysis.tables import Table, over_seeds
+from ifl.analysis.tables import PERCENT, Table, over_seeds
 
 ALPHA = "partition.alpha"
 
@@ -64,9 +65,9 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     """Give accuracy, SD and the worst composition of every partition."""
     claims = []
     for group in by_alpha(groups)[2]:
-        accuracy = over_seeds(group.each(final("accuracy_mean")))
+        accuracy = accuracy_of(group)
         sd = over_seeds(group.each(final("accuracy_sd")), 1)
-        worst = over_seeds(group.each(metrics.worst), 1, 100)
+        worst = over_seeds(group.each(metrics.worst), 1, 100, limits=PERCENT)
         what = f"{group.name}: accuracy (%); SD (points); worst composition (%)"
         claims.append(Claim(what, "open", f"{accuracy}; {sd}; {worst}"))
     return claims

@@ -5,10 +5,11 @@ from textwrap import fill
 
 from matplotlib.figure import Figure
 
+from ifl.analysis.alone import optimizer_name
 from ifl.analysis.charts import finish, look, panels
 from ifl.analysis.collect import Group
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
-from ifl.analysis.studies.base import Study, optimizer_name
+from ifl.analysis.studies.base import Study
 from ifl.analysis.studies.optimizer import best, by_method, chosen_at, claim, name_of, tabulate
 from ifl.analysis.tables import Table, over_seeds
 

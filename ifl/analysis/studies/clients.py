@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from ifl.analysis.charts import along, draw_points, finish, look, panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.looks import parts
-from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
-from ifl.analysis.tables import Cell, Table, Value, fixed, over_seeds
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, final, in_step, outcome
+from ifl.analysis.tables import Cell, Table, Value, fixed
 
 CLIENTS = "clients.count"
 TRAFFIC = {
@@ -89,7 +89,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         here = "too few N" if np.isnan(grows) else f"N^{fixed(grows, 2)}"
         claims.append(Claim(f"growth of bytes {name}", "open", here))
     for group in chosen[:1] + chosen[1:][-1:]:
-        value = over_seeds(group.each(final("accuracy_mean")))
+        value = accuracy_of(group)
         claims.append(Claim(f"accuracy, {group.name} (%)", "open", str(value)))
     return claims
 

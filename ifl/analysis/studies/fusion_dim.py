@@ -23,12 +23,13 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Claim,
     Study,
     accuracy_at,
+    accuracy_of,
     final,
     in_step,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
-from ifl.analysis.tables import Cell, Table, over_seeds
+from ifl.analysis.tables import Cell, Table
 
 DIM = "fusion.dim"
 
@@ -73,7 +74,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     chosen = in_step(groups, DIM)[1]
     claims = []
     for group in chosen:
-        ended = over_seeds(group.each(final("accuracy_mean")))
+        ended = accuracy_of(group)
         equal = accuracy_at(group, 4, PER_CLIENT)
         what = f"accuracy, {group.name}: at the end; at 4 MB per client (%)"
         claims.append(Claim(what, "open", f"{ended}; {equal}"))

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
+from ifl.analysis.alone import optimizer_name
 from ifl.analysis.charts import (
     UPLINK_AXES,
     along,
@@ -28,10 +29,9 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     accuracy_at,
     in_step,
-    optimizer_name,
     outcome,
 )
-from ifl.analysis.tables import Cell, Table, over_seeds
+from ifl.analysis.tables import PERCENT, Cell, Table, over_seeds
 
 STATED = "sgd 0.01"  # by the paper
 FIRST = ("sgd", "momentum", "adam")  # of the optimisers, in this order
@@ -145,7 +145,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
             ("SGD 0.01", stated[0] if stated else None),
         ):
             if group is not None:
-                value = over_seeds(group.each(chosen_at))
+                value = over_seeds(group.each(chosen_at), limits=PERCENT)
                 here = f"{optimizer_name(group.runs[0])}: {value}"
                 claims.append(
                     Claim(f"{name} of {method} at {PAPER_MB} MB per client (%)", STATED, here)

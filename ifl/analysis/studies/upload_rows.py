@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from ifl.analysis.charts import along, draw_points, finish, panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.looks import colours, variant
-from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, final, in_step, outcome
 from ifl.analysis.tables import Table, over_seeds
 
 TAU, ROWS = "local.tau", "method.upload.rows"
@@ -57,7 +57,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     """Give the accuracy and the SD of every size."""
     claims = []
     for group in in_order(groups):
-        accuracy = over_seeds(group.each(final("accuracy_mean")))
+        accuracy = accuracy_of(group)
         sd = over_seeds(group.each(final("accuracy_sd")), 1)
         what = f"{group.name}: accuracy (%); SD (points)"
         claims.append(Claim(what, "open", f"{accuracy}; {sd}"))
