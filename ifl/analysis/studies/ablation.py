@@ -68,13 +68,14 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         if common:
             mean = over_seeds(common.each(final("accuracy_mean"))).mean
             axes.axvline(mean, color=base["color"], linestyle="--", label=common.name)
-            axes.legend(fontsize="small", loc="lower left")
+            foot = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(common.name, (mean, 0), (-4, 4), ha="right", fontsize="small", **foot)
         for name, group in own.items():
             value = accuracy_of(group)
             half = 0 if isnan(value.half) else value.half
             style = {**base, "linestyle": "none", "capsize": 3}
             axes.errorbar(value.mean, places[name], xerr=half, **style)
-        axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.5, len(INGREDIENTS) + 0.5))
+        axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.2, len(INGREDIENTS) + 0.5))
         axes.set_yticks([*places.values()], [*places])
     rounds = max(last(run, "round") for group in groups for run in group.runs)
     title = f"{groups[0].data}: what an ingredient is worth after {rounds:.0f} rounds"
