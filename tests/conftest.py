@@ -30,6 +30,19 @@ from ifl.models import mlp_base, mlp_modular
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
+# Settings by which a method holds another conversation, or keeps other things: "OPTION KEY=VALUE".
+VARIANTS = (
+    "fsl method.sync_base=true",
+    "cse_fsl method.sync_clients=false",
+    "fedproto method.predict=head",
+    "fedgh method.epochs=2 method.batch_size=3",
+    "fl method.send=updates codec=int8",
+    "fl method.send=updates method.error_feedback=true codec=int4",
+    "lg_fedavg method.send=updates method.error_feedback=true codec=int8",
+    "ifl_statistics method.covariance=full method.nonnegative=false",
+    "ifl_statistics method.covariance=pooled method.align.weight=1",
+    "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
+)
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
 _ask = Hydra.get_mode

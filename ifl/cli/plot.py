@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from ifl.analysis import charts, collect
 from ifl.analysis.report.archive import FOLDER, keep, kept, record
 from ifl.analysis.report.page import claims, page, rendered_from, set_aside
@@ -21,26 +19,22 @@ from ifl.cli.missing import absent
 from ifl.errors import IFLError
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """Return the results table for people."""
-    return general.summarise(table).markdown()
-
-
 def write(runs: Sequence[collect.Run], out: Path) -> list[Path]:
     """Write the figures of each data set and the table of all; return the files."""
     out.mkdir(parents=True, exist_ok=True)
-    files, tables = [], []
+    files: list[Path] = []
+    of_all: list[collect.Group] = []
     for data in sorted({run.data for run in runs}):
         groups = collect.group_runs([run for run in runs if run.data == data])
-        tables.append(general.tabulate(groups))
+        of_all += groups
         for name, figure in draw(groups).items():
             for suffix, content in (("png", charts.png(figure)), ("pdf", charts.pdf(figure))):
                 files.append(out / f"{name}-{stem(data)}.{suffix}")
                 files[-1].write_bytes(content)
-    table = pd.concat(tables)
-    table.to_csv(out / "results.csv", index=False)
-    (out / "results.tex").write_text(general.summarise(table).latex(), encoding="utf-8")
-    (out / "results.md").write_text(markdown(table), encoding="utf-8")
+    general.tabulate(of_all).to_csv(out / "results.csv", index=False)
+    table = general.summarise(of_all)
+    (out / "results.tex").write_text(table.latex(), encoding="utf-8")
+    (out / "results.md").write_text(table.markdown(), encoding="utf-8")
     return [*files, *(out / f"results.{kind}" for kind in ("csv", "tex", "md"))]
 
 

@@ -94,7 +94,8 @@ class Trained:
 def blocks_state(federation: Federation) -> State:
     """Return the blocks that are tested, by kind and owner, and what it takes to make them again.
 
-    "like" is the number of a client whose block of that kind is made alike.
+    "like" is the number of a client whose block of that kind is made alike, "made" the
+    configuration of a block that says it itself.
     """
     engine, data = federation.engine, federation.data
     tested = engine.method.blocks(engine.clients, engine.server)
@@ -104,6 +105,7 @@ def blocks_state(federation: Federation) -> State:
                 "tensors": tensors_of(block),
                 "like": _like(block, owner, kind, engine.clients),
                 "code": own_code(*block.modules()),
+                **({"made": block.made_of} if hasattr(block, "made_of") else {}),
             }
             for owner, block in blocks.items()
         }
@@ -200,10 +202,11 @@ def _block(
 ) -> nn.Module:
     """Make a block and give it the tensors that are kept of it."""
     what = f"the {kind} block of {owner if owner == 'server' else f'client {owner}'}"
-    if kept["like"] is None:
+    own = kept.get("made")
+    if kept["like"] is None and own is None:
         raise ConfigError(f"{what} is like that of no client, so it cannot be made again")
     with global_stream(0, "trained"):  # what it draws is replaced
-        block = make(kept["like"], kind).eval()
+        block = (made(own) if own else make(kept["like"], kind)).eval()
         _materialise(block, kind, agreed)
     mine = tensors_of(block)
     if _shapes(block) != {name: tuple(tensor.shape) for name, tensor in kept["tensors"].items()}:

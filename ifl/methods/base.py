@@ -171,12 +171,15 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     )
 
 
-def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> None:
+def same_start(
+    method: str, clients: Sequence[Client], part: str = "whole", otherwise: str = ""
+) -> None:
     """Give all clients client 0's initial parameters and buffers.
 
     Args:
         method: how the message calls who asks.
         part: "whole", of whole networks; "base" or "modular", of these blocks alone.
+        otherwise: a setting by which the method does without, if there is one.
 
     Raises:
         ConfigError: they do not all have the same names and shapes.
@@ -195,6 +198,7 @@ def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> N
         raise ConfigError(
             f"{method} {needs}, but {', '.join(others)} {differ} from {clients[0].name}; use "
             f"{fitting}clients=cnn_homogeneous or clients=mlp_homogeneous"
+            f"{otherwise and f', or {otherwise}'}"
         )
     for block in blocks[1:]:
         block.load_state_dict(blocks[0].state_dict())

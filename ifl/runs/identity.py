@@ -78,6 +78,18 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "privacy.delta": (1e-5,),
     "stop.patience": (None,),
 }
+# Likewise of a method's own settings, by its address. The values are what runs of before did: where
+# the default is another one now, these runs are found by the value, and never by the default.
+LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "ifl.methods.fedproto.FedProto": {"predict": ("head",)},
+    "ifl.methods.fedgh.FedGH": {"epochs": (1,), "batch_size": (None,)},
+    "ifl.methods.ifl_statistics.IFLStatistics": {
+        "covariance": ("diagonal",),
+        "nonnegative": (False,),
+    },
+    "ifl.methods.fl.FL": {"send": ("weights",), "error_feedback": (False,)},
+    "ifl.methods.lg_fedavg.LGFedAvg": {"send": ("weights",), "error_feedback": (False,)},
+}
 
 
 # Interpolations by a resolver: its name and its first argument.
@@ -108,10 +120,12 @@ def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
         key: FIRST.get(value, value) if key.endswith("_target_") else value
         for key, value in spelt_out(flatten(config)).items()
     }
+    own = LATER_OF.get(str(flat.get("method._target_")), {})
+    later = {**LATER, **{f"method.{name}": values for name, values in own.items()}}
     return {
         key: value
         for key, value in flat.items()
-        if not f"{key}.".startswith(ignored) and value not in LATER.get(key, ())
+        if not f"{key}.".startswith(ignored) and value not in later.get(key, ())
     }
 
 

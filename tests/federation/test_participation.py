@@ -318,8 +318,12 @@ LIES = [
     (FedGH(tau=2), 0),
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
-    (CSEFSL(tau=2, h=1), 0),
-    (CSEFSL(tau=2, h=2, sync_clients=True), 1),
+    (FL(tau=2, send="updates", error_feedback=True), 0),
+    (LGFedAvg(tau=2, send="updates"), 0),
+    (FedProto(tau=2, predict="head"), 0),
+    (FedGH(tau=2, epochs=2, batch_size=3), 0),
+    (CSEFSL(tau=2, h=1, sync_clients=False), 0),
+    (CSEFSL(tau=2, h=2), 1),
 ]
 
 

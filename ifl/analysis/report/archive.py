@@ -214,4 +214,6 @@ def _is_nan(value: object) -> bool:
 
 
 def _cell(plain: str | int | Mapping[str, Any]) -> Cell:
-    return Value(**{"mean": nan, **plain}) if isinstance(plain, Mapping) else plain
+    if not isinstance(plain, Mapping):
+        return plain
+    return Value(**{"mean": nan, **plain, "seeds": tuple(plain.get("seeds", ()))})
