@@ -96,11 +96,12 @@ class IFL:
             self.upload.check(client)
             rows = self.upload.rows or client.training.batch_size
             alone = self.stage2 == "per_client" or len(clients) == 1
-            if self.relay_rows == 1 or (rows == 1 and alone):
+            replayed = self.replay.rows == 1 and self.replay.steps > 1
+            if self.relay_rows == 1 or (rows == 1 and alone) or replayed:
                 check_learns_from_one(
                     client,
-                    "stage 2 has steps of one row here; raise method.relay_rows, "
-                    "method.upload.rows or batch_size to 2 or more",
+                    "stage 2 has steps of one row here; raise method.replay.rows, "
+                    "method.relay_rows, method.upload.rows or batch_size to 2 or more",
                 )
         sizes = {client.training.batch_size for client in clients}
         if self.stage2 == "per_client" and not self.upload.rows and len(sizes) > 1:

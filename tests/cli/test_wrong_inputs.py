@@ -111,7 +111,7 @@ RUN = {
     "method=fsl method.server=two": "method.server must be one of shared, per_client, got two",
     "method.stage2=both": "method.stage2 must be one of pooled, per_client, got both",
     "method.upload_batch=null": "method.upload_batch must be one of fresh, last, got null",
-    "method.replay=3": "method.replay must have the settings pools, steps, got 3; set these, not",
+    "method.replay=3": "method.replay must have the settings pools, steps, rows, got 3; set th",
     "method.align.weight=1": "method.align.weight=1 needs pools whose class means it can take, got",
     "method.align=null": "method.align must have the settings weight, got null; set these, not",
     "method.upload.rows=400": "method.upload.rows must not exceed the smallest shard, got 400",
