@@ -19,7 +19,15 @@ from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
-from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.base import (
+    Blocks,
+    Conversation,
+    Reply,
+    Server,
+    StatelessServer,
+    fusion_dim,
+    own_blocks,
+)
 from ifl.methods.parts.relative import Relative, cosines, fusion_of
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
@@ -80,8 +88,7 @@ class RelativeRepresentations:
         Raises:
             ConfigError: the clients have fewer samples than there have to be anchors.
         """
-        x, _ = next(clients[0].portions())
-        count = fusion_of(clients[0].model.base, x[:1]).shape[1]
+        count = fusion_dim(clients[0])
         owners = torch.cat([torch.full((len(c.shard),), k) for k, c in enumerate(clients)])
         places = torch.cat([torch.arange(len(c.shard)) for c in clients])
         if count > len(places):

@@ -43,6 +43,7 @@ from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
+from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
@@ -317,6 +318,7 @@ LIES = [
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
     (CSEFSL(tau=2, h=1), 0),
+    (FedLite(tau=2), 0),
     (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]
 

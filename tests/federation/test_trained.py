@@ -40,7 +40,8 @@ def trained(path: Path, *overrides: str) -> Federation:
     return federation
 
 
-VARIANTS = ("fsl method.sync_base=true", "cse_fsl method.sync_clients=true")
+VARIANTS = ["fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
+VARIANTS += ["fedlite method.sync_base=true"]
 
 
 @pytest.mark.parametrize("option", [*options("method"), *VARIANTS])

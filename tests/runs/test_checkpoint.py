@@ -34,6 +34,7 @@ from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
+from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
@@ -100,7 +101,13 @@ def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "typed", [*options("method"), "fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
+    "typed",
+    [
+        *options("method"),
+        "fsl method.sync_base=true",
+        "cse_fsl method.sync_clients=true",
+        "fedlite method.sync_base=true",
+    ],
 )
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
@@ -124,6 +131,7 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         FedGH(tau=1),
         FedDistill(tau=1),
         CSEFSL(tau=1, h=1, sync_clients=True),
+        FedLite(tau=1, width=4),
         IFLStatistics(tau=1, steps=2, align=Align(1.0)),
     ],
 )
