@@ -47,6 +47,7 @@ from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fsl import FSL, FSLServer
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
@@ -319,6 +320,8 @@ LIES = [
     (IFLStatistics(tau=2), 0),
     (CSEFSL(tau=2, h=1), 0),
     (FedLite(tau=2), 0),
+    (FSLSAGE(tau=2, h=1), 0),
+    (FSLSAGE(tau=2, h=2, sync_base=True), 1),
     (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]
 

@@ -41,7 +41,7 @@ def trained(path: Path, *overrides: str) -> Federation:
 
 
 VARIANTS = ["fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
-VARIANTS += ["fedlite method.sync_base=true"]
+VARIANTS += ["fedlite method.sync_base=true", "fsl_sage method.sync_base=true"]
 
 
 @pytest.mark.parametrize("option", [*options("method"), *VARIANTS])

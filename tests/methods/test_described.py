@@ -17,7 +17,7 @@ from ifl.runs.method import method_entry
 
 UPLOADS = {"each round": [True, True], "once": [True, False], "never": [False, False]}
 VARIANTS = ["fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
-VARIANTS += ["fedlite method.sync_base=true"]
+VARIANTS += ["fedlite method.sync_base=true", "fsl_sage method.sync_base=true"]
 
 
 def federation(typed: str) -> Federation:

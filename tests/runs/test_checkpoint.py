@@ -38,6 +38,7 @@ from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
@@ -107,6 +108,7 @@ def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
         "fsl method.sync_base=true",
         "cse_fsl method.sync_clients=true",
         "fedlite method.sync_base=true",
+        "fsl_sage method.sync_base=true",
     ],
 )
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
@@ -132,6 +134,7 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         FedDistill(tau=1),
         CSEFSL(tau=1, h=1, sync_clients=True),
         FedLite(tau=1, width=4),
+        FSLSAGE(tau=2, h=1, align_every=3, sync_base=True),
         IFLStatistics(tau=1, steps=2, align=Align(1.0)),
     ],
 )
