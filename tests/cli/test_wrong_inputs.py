@@ -221,6 +221,7 @@ RUN = {
     "method=relative fusion.dim=2000 clients.count=2": "takes as many anchors as fusion.dim",
     "method=fedlite method.width=5": "method.width * method.groups must divide fusion.dim=432, got",
     "method=fedlite method.codes=6": "method.codes must be a power of 2 from 2 to 256, so that",
+    "method=fedtgp method.margin=0": "method.margin must be a number > 0, got 0",
     "method=fsl_sage method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
     "method=fedproto method.lam=-1": "method.lam must be a number >= 0, got -1",
     "method=feddistill method.gamma=much": "method.gamma must be a number >= 0, got much",

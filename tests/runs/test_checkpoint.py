@@ -36,6 +36,7 @@ from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
+from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL
 from ifl.methods.fsl_sage import FSLSAGE
@@ -131,6 +132,7 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         LGFedAvg(tau=1),
         FedProto(tau=1),
         FedGH(tau=1),
+        FedTGP(tau=1, epochs=2),
         FedDistill(tau=1),
         CSEFSL(tau=1, h=1, sync_clients=True),
         FedLite(tau=1, width=4),
