@@ -222,6 +222,8 @@ RUN = {
     "method=fedlite method.width=5": "method.width * method.groups must divide fusion.dim=432, got",
     "method=fedlite method.codes=6": "method.codes must be a power of 2 from 2 to 256, so that",
     "method=fedtgp method.margin=0": "method.margin must be a number > 0, got 0",
+    "method=fml method.alpha=2": "method.alpha must be <= 1, got 2; 1 is learning from labels",
+    "method=fml method.architecture=4": "method.architecture must name a client from 0 to 3, got 4",
     "method=fsl_sage method.h=11": "method.h must be at most local.tau=10, or nothing is ever sent",
     "method=fedproto method.lam=-1": "method.lam must be a number >= 0, got -1",
     "method=feddistill method.gamma=much": "method.gamma must be a number >= 0, got much",

@@ -47,6 +47,7 @@ from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL, FLServer
+from ifl.methods.fml import FML
 from ifl.methods.fsl import FSL, FSLServer
 from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
@@ -317,6 +318,7 @@ LIES = [
     (LGFedAvg(tau=2), 0),
     (FedProto(tau=2), 0),
     (FedGH(tau=2), 0),
+    (FML(tau=2), 0),
     (FedTGP(tau=2, epochs=2), 0),
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),

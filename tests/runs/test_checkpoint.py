@@ -38,6 +38,7 @@ from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
 from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL
+from ifl.methods.fml import FML
 from ifl.methods.fsl import FSL
 from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
@@ -132,6 +133,7 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         LGFedAvg(tau=1),
         FedProto(tau=1),
         FedGH(tau=1),
+        FML(tau=1),
         FedTGP(tau=1, epochs=2),
         FedDistill(tau=1),
         CSEFSL(tau=1, h=1, sync_clients=True),
