@@ -7,9 +7,12 @@ import pytest
 import torch
 from closed_forms import header, packed, totals
 from conftest import PLAIN, SMALL, TINY, WIDE, Build, clients, equal, parameters, play
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ifl.errors import ConfigError
+from ifl.federation.member import Member
+from ifl.federation.workers import Workers
 from ifl.methods.fl import FL, FLServer
 from ifl.methods.fml import FML, FMLServer, Meme, taught
 from ifl.methods.local import Local
@@ -107,6 +110,18 @@ def test_bytes_are_those_of_averaging_the_smallest_network(tiny: Build) -> None:
     size = 4 * sum(t.numel() for t in state(small))
     up = n * (size + 8 + header(samples=("I64", [], 8), **packed(small)))
     assert totals(federation, 2) == [(up, n * (size + header(**packed(small))))] * 2
+
+
+def test_clients_whose_shared_network_draws_take_turns(tiny: Build) -> None:
+    noisy = Member("noisy", lambda: nn.Sequential(SMALL.base(), nn.Dropout(0.5)), SMALL.modular)
+    found = []
+    for count in (1, 2):
+        federation = tiny(FML(), WIDE, noisy, count=4, workers=Workers(count))
+        play(federation, 2)
+        assert all(me.draws for me in clients(federation))
+        found.append([p for me in clients(federation) for p in parameters(me.model)])
+    assert equal(*found)
+    assert not clients(tiny(FML(architecture=0), WIDE, noisy))[0].draws
 
 
 @pytest.mark.parametrize(
