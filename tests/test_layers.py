@@ -77,8 +77,10 @@ def test_recognising_and_plotting_finished_runs_load_no_torch() -> None:
 
 def test_files_and_folders_are_small_enough_to_be_read() -> None:
     assert {str(p): n for p in SOURCES if (n := len(p.read_text().splitlines())) > 250} == {}
+    methods = ROOT / "ifl" / "methods"  # siblings of one kind: who reads one passes over the others
     for folder in {path.parent for path in SOURCES}:
-        assert len(list(folder.glob("*.py"))) <= 17, folder  # 16 modules and __init__
+        limit = 33 if folder == methods else 17  # 32 or 16 modules, and __init__
+        assert len(list(folder.glob("*.py"))) <= limit, folder
 
 
 def test_scripts_hold_commands_of_a_few_lines() -> None:

@@ -80,8 +80,8 @@ class Engine:
             check_learns_from_one(
                 client,
                 f"stage 2 may have steps of one row here, with {fewest} of {len(self.clients)} "
-                "clients in a round; raise method.relay_rows, method.upload.rows or batch_size to "
-                "2 or more",
+                "clients in a round; raise method.relay_rows, method.replay.rows, "
+                "method.upload.rows or batch_size to 2 or more",
             )
 
     def round(self, number: int) -> Outcome:

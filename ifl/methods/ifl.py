@@ -106,7 +106,8 @@ class IFL:
         """Return the rows of a step of stage 2 where so many clients take part."""
         rows = self.upload.rows or training.batch_size
         together = rows if self.stage2 == "per_client" else rows * present
-        return min(together, self.relay_rows or together)
+        replayed = self.replay.rows if self.replay.steps > 1 else None
+        return min(together, self.relay_rows or together, replayed or together)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""

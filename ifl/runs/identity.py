@@ -70,6 +70,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "evaluate.bases": (None,),
     "evaluate.modulars": (None,),
     "evaluate.local_only": (False,),
+    "method.replay.rows": (None,),
     "optimizer.decay_rounds": (None,),
     "privacy.label_epsilon": (None,),
     "privacy.correction": ("backward",),

@@ -20,6 +20,7 @@ from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.schedule import Schedule
 from ifl.federation.workers import Workers
+from ifl.methods.parts.replay import Replay
 from ifl.runs.identity import LATER, LATER_OF
 
 Call = Callable[..., Any]
@@ -129,12 +130,13 @@ def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_th
     config = composed()
     takers: dict[str, Call] = {"augment": Distortion, "optimizer": Optimizers}
     takers |= {"privacy": Privacy, "evaluate": Evaluation, "stop": Schedule}
+    takers["method.replay"] = Replay
     for key, (first, *same) in LATER.items():
-        section, name = key.split(".")
+        section, _, name = key.rpartition(".")
         if name == "_target_":
             assert config.augment._target_ == first.replace("ifl.augment", "ifl.data.augment")
             continue
-        assert config[section][name] == first == default(takers[section], name), key
+        assert OmegaConf.select(config, key) == first == default(takers[section], name), key
         assert all(value == 0 for value in same), key  # of noise, where none is 0
     for section in ("augment", "privacy", "evaluate"):  # they came as a whole
         assert {f"{section}.{name}" for name in config[section]} <= {*LATER}

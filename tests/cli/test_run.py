@@ -107,7 +107,7 @@ def test_a_study_has_what_studies_share_unless_it_or_the_command_line_chooses(
 
 def test_what_studies_share_is_no_experiment(tmp_path: Path) -> None:
     listed = command(tmp_path, "--help").stdout
-    assert "experiment: frugal, quickstart\n" in listed
+    assert "experiment: frugal, one_round, one_round_statistics, quickstart\n" in listed
     assert "experiment=study is not there" in command(tmp_path, "experiment=study").stderr
 
 

@@ -16,12 +16,15 @@ from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.fedgh import FedGH
 from ifl.methods.fl import FL
+from ifl.methods.fml import FML
 from ifl.methods.fsl import FSL
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.methods.parts.replay import Align, Replay
+from ifl.methods.relative import RelativeRepresentations
 from ifl.models import SplitModel, mlp_base, mlp_modular
 
 PIXELS = SHAPE[0] * SHAPE[1] * SHAPE[2]
@@ -172,7 +175,11 @@ TIED = Member("tied", Tied, SMALL.modular)
 
 
 @pytest.mark.parametrize(
-    "method", [FL(tau=1), FSL(tau=1, sync_base=True), LGFedAvg(tau=1), IFL(tau=1)]
+    "method",
+    [
+        *(FL(tau=1), FSL(tau=1, sync_base=True), LGFedAvg(tau=1), IFL(tau=1)),
+        *(FML(tau=1), RelativeRepresentations(tau=1), FSLSAGE(tau=1, h=1, sync_base=True)),
+    ],
 )
 def test_weights_that_are_tied_within_a_block_stay_tied_and_travel_once(
     method: Method, tiny: Build

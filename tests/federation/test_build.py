@@ -20,8 +20,11 @@ from ifl.methods.base import Method, Server
 from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.fedgh import FedGH
+from ifl.methods.fedlite import FedLite
+from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL
 from ifl.methods.fsl import FSL, FSLServer
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 
@@ -78,7 +81,10 @@ def test_all_parties_have_the_training_that_was_given_and_hide_what_was_asked() 
         assert me.disclosure is made.disclosure
 
 
-@pytest.mark.parametrize("method", [FSL(), FSL(server="per_client"), CSEFSL(), FedGH()])
+@pytest.mark.parametrize(
+    "method",
+    [FSL(), FSL(server="per_client"), CSEFSL(), FedGH(), FedLite(), FSLSAGE(), FedTGP()],
+)
 def test_what_a_server_trains_it_trains_as_was_agreed(method: Method, tiny: Build) -> None:
     parties = clients(tiny(method, optimizer=MOMENTUM))
     other = Optimizers(MOMENTUM, partial(torch.optim.SGD, lr=0.25))

@@ -17,13 +17,18 @@ from ifl.methods.base import Method
 from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
+from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
+from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL
+from ifl.methods.fml import FML
 from ifl.methods.fsl import FSL
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
+from ifl.methods.relative import RelativeRepresentations
 
 LARGE = replace(SMALL, batch_size=20)  # of 8 for all
 
@@ -48,6 +53,8 @@ def test_a_client_uploads_its_own_batch_size(tiny: Build) -> None:
     [
         FSL(tau=2), FSL(tau=2, server="per_client"), CSEFSL(tau=2, h=1), FL(tau=2), LGFedAvg(tau=2),
         FedProto(tau=2), FedDistill(tau=2), IFLStatistics(tau=2), Local(tau=2), Centralized(tau=2),
+        FedLite(tau=2), FSLSAGE(tau=2, h=1), FedTGP(tau=2), FML(tau=2),
+        RelativeRepresentations(tau=2),
     ],
     ids=lambda method: type(method).__name__,
 )  # fmt: skip

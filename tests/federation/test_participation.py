@@ -44,9 +44,13 @@ from ifl.methods.centralized import Centralized, CentralizedServer
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
+from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
+from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL, FLServer
+from ifl.methods.fml import FML
 from ifl.methods.fsl import FSL, FSLServer
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
@@ -316,6 +320,8 @@ LIES = [
     (LGFedAvg(tau=2), 0),
     (FedProto(tau=2), 0),
     (FedGH(tau=2), 0),
+    (FML(tau=2), 0),
+    (FedTGP(tau=2, epochs=2), 0),
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
     (FL(tau=2, send="updates", error_feedback=True), 0),
@@ -324,6 +330,9 @@ LIES = [
     (FedGH(tau=2, epochs=2, batch_size=3), 0),
     (CSEFSL(tau=2, h=1, sync_clients=False), 0),
     (CSEFSL(tau=2, h=2), 1),
+    (FedLite(tau=2), 0),
+    (FSLSAGE(tau=2, h=1), 0),
+    (FSLSAGE(tau=2, h=2, sync_base=True), 1),
 ]
 
 

@@ -34,9 +34,13 @@ from ifl.methods.centralized import Centralized
 from ifl.methods.cse_fsl import CSEFSL
 from ifl.methods.feddistill import FedDistill
 from ifl.methods.fedgh import FedGH
+from ifl.methods.fedlite import FedLite
 from ifl.methods.fedproto import FedProto
+from ifl.methods.fedtgp import FedTGP
 from ifl.methods.fl import FL
+from ifl.methods.fml import FML
 from ifl.methods.fsl import FSL
+from ifl.methods.fsl_sage import FSLSAGE
 from ifl.methods.ifl import IFL
 from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
@@ -120,9 +124,13 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         LGFedAvg(tau=1),
         FedProto(tau=1),
         FedGH(tau=1),
+        FML(tau=1),
+        FedTGP(tau=1, epochs=2),
         FedDistill(tau=1),
         FL(tau=1, send="updates", error_feedback=True),
         CSEFSL(tau=1, h=1),
+        FedLite(tau=1, width=4),
+        FSLSAGE(tau=2, h=1, align_every=3, sync_base=True),
         IFLStatistics(tau=1, steps=2, align=Align(1.0)),
     ],
 )

@@ -290,7 +290,13 @@ def test_one_that_was_interrupted_goes_on_to_another_end(tiny: Build, tmp_path: 
     assert_equal_files(tmp_path / "whole", tmp_path / "mine")
 
 
-@pytest.mark.parametrize("method", ["ifl", "fedproto", "feddistill", "lg_fedavg", "cse_fsl"])
+@pytest.mark.parametrize(
+    "method",
+    [
+        *("ifl", "fedproto", "feddistill", "lg_fedavg", "cse_fsl"),
+        *("relative", "fedlite", "fsl_sage", "fedtgp", "fml"),
+    ],
+)
 def test_other_methods_too(method: str, tmp_path: Path) -> None:
     def made() -> Federation:
         return assemble(composed(*TINY_RUN, f"method={method}", "participation.dropout=0.3"))

@@ -43,6 +43,11 @@ def parameters_of(message: Message) -> list[Tensor]:
     return [named[str(i)] for i in range(len(named))]
 
 
+def told(module: nn.Module) -> Message:
+    """Return a message of the module's state alone, for ``unpack``."""
+    return Message(**_named(module))
+
+
 def _named(module: nn.Module) -> dict[str, Tensor]:
     return numbered(state(module))
 
@@ -102,12 +107,12 @@ class Newest:
         """Return it for those of the clients that lack it; all go on to train."""
         lacking = [k for k in clients if k not in self.holders]
         self.holders.difference_update(clients)
-        return dict.fromkeys(lacking, Message(**_named(self.module)))
+        return dict.fromkeys(lacking, told(self.module))
 
     def hand_out(self, clients: Collection[int]) -> Mapping[int, Message]:
         """Return it for these clients, who alone hold it now."""
         self.holders = set(clients)
-        return dict.fromkeys(clients, Message(**_named(self.module)))
+        return dict.fromkeys(clients, told(self.module))
 
 
 class Averaging(Newest):

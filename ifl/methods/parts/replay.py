@@ -40,12 +40,13 @@ class Pools(Kept):
 class Replay:
     """More steps of stage 2, on rows of the pools kept: the newest one and those before it.
 
-    The rows of a step are drawn from all kept pools alike, with replacement, as many as the
-    newest pool has. Rows are as old as their pools: their senders' base blocks have moved on.
+    The rows of a step are drawn from all kept pools alike, with replacement. Rows are as old as
+    their pools: their senders' base blocks have moved on.
 
     Args:
         pools: R, how many of the last pools a client keeps, the newest included; 0 for none.
         steps: of stage 2 in a round, of which the first is on the newest pool alone.
+        rows: of each step after the first; None for as many as the newest pool has.
 
     Raises:
         ConfigError: a value is out of range, or there are steps but no pools for them.
@@ -53,10 +54,13 @@ class Replay:
 
     pools: int = 0
     steps: int = 1
+    rows: int | None = None
 
     def __post_init__(self) -> None:
         check_whole("method.replay.pools", self.pools, 0)
         check_whole("method.replay.steps", self.steps, 1)
+        if self.rows is not None:
+            check_whole("method.replay.rows", self.rows, 1)
         if self.steps > 1 and not self.pools:
             raise ConfigError(
                 f"method.replay.steps={self.steps} needs pools to replay, got "
@@ -73,7 +77,7 @@ class Replay:
         """Yield the z (rows, d) and y (rows,) of the steps after the first."""
         if self.steps > 1:
             kept = me.memory.of(Pools).pools
-            (z, y), rows = _joined(kept), len(kept[-1]["y"])
+            (z, y), rows = _joined(kept), self.rows or len(kept[-1]["y"])
             draws = rng(me.training.seed, "client", me.number, "replay", round_number)
             for _ in range(self.steps - 1):
                 chosen = torch.randint(len(y), (rows,), generator=draws).to(y.device)

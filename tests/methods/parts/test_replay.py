@@ -16,6 +16,7 @@ from ifl.errors import ConfigError, DivergenceError
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
 from ifl.methods.parts.replay import Align, Pool, Pools, Replay
+from ifl.methods.parts.row_selection import Upload
 from ifl.seeding import rng
 
 ALIGNED = IFL(tau=2, replay=Replay(pools=2, steps=4), align=Align(0.5))
@@ -79,6 +80,31 @@ def sent_labels(federation: Federation, rounds: int) -> list[list[int]]:
     channel.down = watched  # type: ignore[method-assign]
     play(federation, rounds)
     return pools
+
+
+def test_one_round_is_a_long_stage_1_one_upload_and_many_steps_on_that_pool(tiny: Build) -> None:
+    replay, upload = Replay(pools=1, steps=30, rows=5), Upload("random", 20)
+    method = IFL(tau=7, replay=replay, upload=upload)
+    federation = tiny(method, SMALL, WIDE, optimizer=PLAIN)
+    twins = clients(tiny(method, SMALL, WIDE, optimizer=PLAIN))
+    sent = []
+    for me in twins:
+        for x, y in me.batches(7):
+            descend(cross_entropy(me.model(x), y), me.model.base)
+        x, y = upload.batch(me, 1)
+        sent.append((me.model.base(x).detach(), y))
+    z, y = (torch.cat(tensors) for tensors in zip(*sent, strict=True))
+    assert len(y) == 40
+    for me in twins:
+        descend(cross_entropy(me.model.modular(z), y), me.model.modular)
+        draws = rng(0, "client", me.number, "replay", 1)
+        for _ in range(29):
+            some = torch.randint(40, (5,), generator=draws)
+            descend(cross_entropy(me.model.modular(z[some]), y[some]), me.model.modular)
+    play(federation, 1)
+    for ours, theirs in zip(clients(federation), twins, strict=True):
+        for p, q in zip(parameters(ours.model), parameters(theirs.model), strict=True):
+            assert torch.allclose(p, q, atol=1e-5)
 
 
 def test_both_send_the_same_bytes_and_draw_the_same_batches(tiny: Build) -> None:
@@ -171,6 +197,7 @@ def test_a_loss_that_is_not_finite_in_a_replayed_step_ends_the_run(tiny: Build) 
     [
         ({"replay": {"pools": -1}}, "method.replay.pools must be a whole number >= 0, got -1"),
         ({"replay": {"pools": 1.5}}, "method.replay.pools must be a whole number >= 0, got 1.5"),
+        ({"replay": {"rows": 0}}, "method.replay.rows must be a whole number >= 1, got 0"),
         ({"replay": {"steps": 0}}, "method.replay.steps must be a whole number >= 1, got 0"),
         ({"replay": {"steps": 3}}, "steps=3 needs pools to replay, got method.replay.pools=0; k"),
         ({"align": {"weight": -1}}, "method.align.weight must be a number >= 0, got -1; 0 is no"),

@@ -1,0 +1,47 @@
+"""Describes fusion outputs by their cosines to those of anchors: relative representations.
+
+Source: Moschella et al. 2023, "Relative representations enable zero-shot latent space
+communication", arXiv 2209.15430, equation 2.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from ifl.client.steps import PORTION, frozen
+from ifl.models import Remade
+
+
+def cosines(z: Tensor, anchors: Tensor) -> Tensor:
+    """Return r (B, A) of z (B, d) and the anchors' z (A, d): r_bi = <z_b, a_i> / (|z_b| |a_i|).
+
+    Turning or scaling the space that both lie in changes nothing. Of a z of zeros it is 0.
+    """
+    return normalize(z) @ normalize(anchors).T
+
+
+def fusion_of(base: nn.Module, x: Tensor) -> Tensor:
+    """Return z (n, d) of samples x (n, ...) as at inference, without graph."""
+    with frozen(base), torch.no_grad():
+        return torch.cat([base(some) for some in x.split(PORTION)])
+
+
+class Relative(Remade):
+    """A base block whose output is relative to anchors: x (B, ...) -> r (B, anchors).
+
+    Args:
+        inner: the base block.
+        anchors, dim: the shape of the anchors' z.
+    """
+
+    held: Tensor
+
+    def __init__(self, inner: nn.Module, anchors: int, dim: int) -> None:
+        address = f"{__name__}.{type(self).__name__}"
+        super().__init__({"_target_": address, "anchors": anchors, "dim": dim}, inner)
+        self.register_buffer("held", torch.zeros(anchors, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the cosines of x's z to the anchors'."""
+        assert self.inner is not None
+        return cosines(self.inner(x), self.held)
