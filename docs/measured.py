@@ -24,13 +24,15 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import nan
+from math import isnan, nan
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import OmegaConf
 
-from ifl.analysis.tables import Value, over_seeds
+from ifl.analysis.collect import half_width
+from ifl.analysis.tables import FREE, PERCENT, Value, over_seeds
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "outputs" / "reference"
@@ -85,14 +87,42 @@ class Cell:
             for row in rows:
                 groups.setdefault(row[self.over], []).append(float(row[self.column]))
             means = [sum(values) / len(values) for values in groups.values()]
-            value = over_seeds(means, digits, scale)
+            value = over_seeds(means, digits, scale, limits=PERCENT if self._percent else FREE)
         else:
             halves = (f"{self.column}, ±", f"{self.column}_half_width")
             half = next((rows[0][name] for name in halves if rows[0].get(name)), "nan")
             mean = float(rows[0][self.column] or "nan") * scale
             note = rows[0].get(f"{self.column}, note", "")
-            value = Value(mean, float(half) * scale, digits, note)
+            seeds = self._seeds(rows[0], mean, float(half) * scale, scale)
+            value = Value(mean, float(half) * scale, digits, note, seeds)
         return str(value if interval else Value(value.mean, nan, digits, value.note))
+
+    @property
+    def _percent(self) -> bool:
+        return "%" in self.form or self.column.endswith("(%)")
+
+    def _seeds(
+        self, row: Mapping[str, str], mean: float, half: float, scale: float
+    ) -> tuple[float, ...]:
+        """Return the values of the seeds where the interval says nothing.
+
+        A file of before has no column for them: of two seeds they follow from the interval.
+
+        Raises:
+            DefinitionError: they are not to be had.
+        """
+        if told := row.get(f"{self.column}, seeds"):
+            return tuple(float(value) * scale for value in told.split("; "))
+        paired = self.column.endswith("(points)") and not self.column.startswith("SD")
+        if isnan(half) or half == 0 or paired:
+            return ()
+        if row.get("seeds") == "2":
+            apart = half / half_width(pd.Series([-1.0, 1.0]))
+            return mean - apart, mean + apart
+        if self._percent and not 0 <= mean - half <= mean + half <= 100:
+            number = f"{mean:.1f} ± {half:.1f} of {self.file}, {self.row!r}"
+            raise DefinitionError(f"{number}, cannot be; define it over seeds")
+        return ()
 
 
 def has(row: Mapping[str, str], part: str) -> bool:
@@ -125,15 +155,16 @@ def table(definition: Mapping[str, Any]) -> str:
     }
     lines = [[definition["head"], *columns], ["---", *["--:"] * len(columns)]]
     for title, row in definition["rows"].items():
+        own = row if isinstance(row, Mapping) else {"row": row}
         cells = [
             Cell(
                 column["file"],
-                " & ".join(filter(None, (str(row), column["where"]))),
+                " & ".join(filter(None, (str(column.get("row", own["row"])), column["where"]))),
                 column["column"],
                 column["form"],
                 column.get("over"),
             ).text()
-            for column in columns.values()
+            for column in ({**columns[head], **own.get(head, {})} for head in columns)
         ]
         lines.append([title, *cells])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

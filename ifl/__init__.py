@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from ifl.federation.schedule import Schedule as Schedule
     from ifl.federation.trained import Trained as Trained
     from ifl.federation.trained import load as load
+    from ifl.loggers.base import Logger as Logger
     from ifl.methods.ifl import IFL as IFL
     from ifl.models import SplitModel as SplitModel
     from ifl.models import conv_base as conv_base
@@ -95,6 +96,7 @@ _WHERE = {
     "ifl.client.settings": ["Optimizers", "Training"],
     "ifl.comm.codecs": ["Float32"],
     "ifl.comm.message": ["Message"],
+    "ifl.loggers.base": ["Logger"],
     "ifl.methods.ifl": ["IFL"],
     "ifl.models": ["SplitModel", "conv_base", "mlp_base", "mlp_modular"],
     "ifl.data.augment": ["Distortion"],

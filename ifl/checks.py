@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import fields
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ifl.errors import ConfigError
@@ -76,6 +77,18 @@ def positive(argument: str) -> int:
     if not argument.isdecimal() or int(argument) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {argument}")
     return int(argument)
+
+
+def place(argument: str) -> Path:
+    """Return the path that an argument of argparse stands for, ~ being the user's home.
+
+    Raises:
+        argparse.ArgumentTypeError: nobody here has this name.
+    """
+    try:
+        return Path(argument).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"there is no such home folder: {argument}") from None
 
 
 def typed(value: object) -> str:

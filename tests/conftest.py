@@ -1,7 +1,8 @@
 """Shared by all tests: compositions of the real configuration, and a tiny federation."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from copy import deepcopy
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
@@ -28,7 +30,36 @@ from ifl.models import mlp_base, mlp_modular
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
+# Settings by which a method holds another conversation, or keeps other things: "OPTION KEY=VALUE".
+VARIANTS = (
+    "fsl method.sync_base=true",
+    "cse_fsl method.sync_clients=false",
+    "fedproto method.predict=head",
+    "fedgh method.epochs=2 method.batch_size=3",
+    "fl method.send=updates codec=int8",
+    "fl method.send=updates method.error_feedback=true codec=int4",
+    "lg_fedavg method.send=updates method.error_feedback=true codec=int8",
+    "ifl_statistics method.covariance=full method.nonnegative=false",
+    "ifl_statistics method.covariance=pooled method.align.weight=1",
+    "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
+    "fedlite method.sync_base=true",
+    "fsl_sage method.sync_base=true",
+)
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+
+_ask = Hydra.get_mode
+
+
+def _mode(hydra: Hydra, config_name: str | None, overrides: list[str]) -> Any:
+    """Compose a configuration for its hydra.mode only where a choice may set it, as launcher=local.
+
+    Hydra does so for every command. Commands in other processes are as ever.
+    """
+    may = [o for o in overrides if o.lstrip("+").startswith(("launcher", "experiment", "hydra"))]
+    return _ask(hydra, config_name, overrides) if may else None
+
+
+Hydra.get_mode = _mode  # type: ignore[method-assign, assignment]
 
 
 def options(group: str) -> list[str]:
@@ -38,6 +69,11 @@ def options(group: str) -> list[str]:
 
 
 def composed(*overrides: str) -> DictConfig:
+    return deepcopy(_composed(overrides))
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 

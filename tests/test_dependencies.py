@@ -13,7 +13,9 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib  # comes with pytest
 
-PACKAGES = {"PIL": "pillow", "fluke": "fluke-fl", "hydra": "hydra-core", "sklearn": "scikit-learn"}
+PACKAGES = {"PIL": "pillow", "fluke": "fluke-fl", "hydra": "hydra-core", "mlflow": "mlflow-skinny"}
+PACKAGES |= {"sklearn": "scikit-learn"}
+PACKAGES |= {"yaml": "pyyaml"}
 OURS = {"ifl", "hydra_plugins"}
 
 

@@ -14,7 +14,7 @@ LAYERS = [  # each may import what stands below it, and nothing beside it
     ["cli"],
     ["analysis", "federation"],
     ["methods"],
-    ["client", "comm"],
+    ["client", "comm", "loggers"],
     ["data", "models", "runs"],
     ["checks", "cores"],
     ["seeding", "errors"],

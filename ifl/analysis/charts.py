@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from textwrap import fill
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,33 +13,51 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from PIL import Image
+from PIL.Image import Quantize
 
 from ifl.analysis.collect import Group, Run, half_width
+from ifl.analysis.labels import is_mark, label_ends, line_of
+from ifl.analysis.looks import DASHES, GREY, MARKERS, Style
 
 UPLINK_AXES = {  # column of rounds: label of its axis
     "uplink_mb": "uplink, all clients (MB)",
     "uplink_mb_per_client": "uplink per client (MB)",
 }
-# Okabe & Ito 2008, safe for colour-blind readers; markers and dashes tell lines apart in grey.
+# Okabe & Ito 2008, for what is no method: optimisers, kinds of messages.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS, DASHES = "os^Dv<>P", ("-", "--", "-.", ":")
 _NARROW = ContextVar("narrow", default=False)
 HATCHES = ("", "///", "...", "xxx", "\\\\\\")
 
 
-def look(n: int, label: str, marker: bool = True) -> dict[str, Any]:
-    """Return the look of the n-th line: colour, dash, marker and label."""
+def look(n: int) -> Style:
+    """Return the look of the n-th of several things that are no methods."""
     style = {"color": COLOURS[n % len(COLOURS)], "linestyle": DASHES[n % len(DASHES)]}
-    return style | {"label": label} | ({"marker": MARKERS[n % len(MARKERS)]} if marker else {})
+    return style | {"marker": MARKERS[n % len(MARKERS)]}
+
+
+def level(style: Style) -> Style:
+    """Return the look of a level line: without markers."""
+    return {key: value for key, value in style.items() if key != "marker"}
 
 
 def draw_line(
-    axes: Axes, group: Group, column: str, n: int, label: str, accuracy: str = "accuracy_mean"
+    axes: Axes,
+    group: Group,
+    column: str,
+    style: Style,
+    label: str,
+    accuracy: str = "accuracy_mean",
 ) -> None:
-    """Draw a group's accuracy (%) of a kind against a column, with its interval shaded."""
+    """Draw a group's accuracy (%) of a kind against a column, with its interval shaded.
+
+    A grey line has no interval, and no name but in the table.
+    """
     curve = group.curve(accuracy)
-    style = look(n, label) | {"markevery": 1 + len(curve) // 12}
-    axes.plot(curve[column], 100 * curve[accuracy], **style)
+    if style is GREY:
+        axes.plot(curve[column], 100 * curve[accuracy], **style, label=f"_{label}")
+        return
+    mark = {"markevery": 1 + len(curve) // 12, "markersize": 4.5, "label": label}
+    axes.plot(curve[column], 100 * curve[accuracy], **style | mark)
     bounds = 100 * curve["low"], 100 * curve["high"]
     axes.fill_between(curve[column], *bounds, color=style["color"], alpha=0.15, linewidth=0)
 
@@ -70,14 +88,14 @@ def draw_points(
     at: Sequence[float],
     groups: Sequence[Group],
     measure: Callable[[Run], float],
-    n: int,
+    style: Style,
     label: str,
 ) -> None:
     """Draw a measure of one group after the other, mean and interval; not where it has none."""
     values = [pd.Series(group.each(measure), dtype=float) for group in groups]
     means, halves = [v.mean() for v in values], [half_width(v) for v in values]
     if not np.isnan(means).all():
-        axes.errorbar(at, means, np.nan_to_num(halves), **look(n, label), capsize=3)
+        axes.errorbar(at, means, np.nan_to_num(halves), **style, label=label, capsize=3)
 
 
 def draw_matrices(
@@ -114,25 +132,57 @@ def draw_matrices(
     return figure
 
 
-def finish(
-    figure: Figure,
-    axes: Axes,
-    title: str,
-    columns: int = 2,
-    place: Literal["below", "inside"] = "below",
-) -> Figure:
-    """Add the title, and the legend of these axes."""
+def finish(figure: Figure, title: str, columns: int = 2) -> Figure:
+    """Add the title, and name the lines: at their ends, or where they do not fit, in a legend.
+
+    Of panels side by side with the same lines, the last one has their names. Grey lines are
+    pointed out.
+
+    Args:
+        columns: of the legend.
+    """
     figure.suptitle(wrapped(title, figure))
-    handles, labels = axes.get_legend_handles_labels()
-    if _NARROW.get():
-        columns = 1
+    narrow = _NARROW.get()
+    if narrow:
         for lower in figure.axes[1:]:
             lower.set_ylabel(lower.get_ylabel() or figure.axes[0].get_ylabel())
-    if place == "inside":
-        axes.legend(handles, labels, fontsize="small")
-    else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize="small")
+    figure.draw_without_rendering()  # lays it out: names are placed by their size
+    lacking, beside = [], 0
+    for n, axes in enumerate(figure.axes):
+        names = {*_names(axes)}
+        rest = [] if narrow else figure.axes[n + 1 :]
+        if not names or any(names <= {*_names(other)} for other in rest):
+            continue
+        if not label_ends(figure, axes):
+            lacking.append(axes)
+        elif rest:
+            beside += 1
+    figure.set_figwidth(figure.get_figwidth() + beside)  # inches for names between panels
+    below = lacking.pop() if len(lacking) == 1 else None
+    for axes in lacking:
+        axes.legend(fontsize="small")
+    _legend(figure, below, 1 if narrow else columns)
     return figure
+
+
+def _legend(figure: Figure, below: Axes | None, columns: int) -> None:
+    """Add a legend of these axes below the figure, of all marks, and of grey lines."""
+    named: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, text in zip(*axes.get_legend_handles_labels(), strict=True):
+            line = line_of(handle)
+            if axes is below or (line and is_mark(line)):
+                named.setdefault(text, handle)
+    grey = [line for line in figure.axes[0].lines if line.get_gid() == GREY["gid"]]
+    if grey:
+        named[f"{len(grey)} more, named in the table"] = grey[0]
+    if named:
+        where: Any = {"loc": "outside lower center", "ncols": columns, "frameon": below is not None}
+        figure.legend(named.values(), named.keys(), fontsize="small", **where)
+
+
+def _names(axes: Axes) -> list[str]:
+    return axes.get_legend_handles_labels()[1]
 
 
 @contextmanager
@@ -145,7 +195,7 @@ def narrow() -> Iterator[None]:
         _NARROW.reset(token)
 
 
-def panels(count: int, height: float = 4, width: float = 4.4, **shared: Any) -> tuple[Figure, Any]:
+def panels(count: int, height: float = 4, width: float = 4.2, **shared: Any) -> tuple[Figure, Any]:
     """Return a figure and its panels, side by side, or below each other in ``narrow``."""
     if _NARROW.get():
         size, shape = (4.4, 0.6 + min(height, 3.6) * count), (count, 1)
@@ -182,11 +232,12 @@ def webp(figure: Figure, dpi: int = 100) -> bytes:
 
 
 def _painted(figure: Figure, dpi: int) -> Image.Image:
-    """Return a figure in 64 colours; in 128 where it shows matrices."""
-    colours = 128 if any(axes.images for axes in figure.axes) else 64
+    """Return a figure in 64 colours, those of thin lines too; in 128 where it shows matrices."""
+    matrices = any(axes.images for axes in figure.axes)
+    colours, way = (128, Quantize.MEDIANCUT) if matrices else (64, Quantize.FASTOCTREE)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
-    return Image.open(drawn).convert("RGB").quantize(colours, dither=Image.Dither.NONE)
+    return Image.open(drawn).convert("RGB").quantize(colours, way, dither=Image.Dither.NONE)
 
 
 def pdf(figure: Figure) -> bytes:

@@ -15,7 +15,7 @@ from scipy.stats import t
 from ifl.analysis.naming import names_of, words_of
 from ifl.errors import IFLError
 from ifl.runs.folder import BYTES_PER_MB, SCHEMA_VERSION, TABLES, read_about
-from ifl.runs.identity import fingerprint, relevant
+from ifl.runs.identity import NAMING, fingerprint, relevant
 from ifl.runs.method import MethodEntry, method_entry
 from ifl.runs.wholeness import spoilt
 
@@ -177,6 +177,9 @@ def _read(path: Path) -> Run:
         raise IFLError(f"not finished ({about.get('stop_reason', 'running or interrupted')})")
     if why := spoilt(path, about):
         raise IFLError(why)
+    choices = about.get("choices")
+    if isinstance(choices, Mapping) and (no := [g for g in NAMING if choices.get(g) is None]):
+        raise IFLError(f"its run.json does not say what was chosen for {' and '.join(no)}")
     try:
         facts = {key: about[key] for key in ("seed", "ended", "data", "choices")}
         facts |= {"group": fingerprint(about["config"], "seed"), "method": method_entry(about)}

@@ -4,6 +4,7 @@ Nothing is interpolated and nothing comes from the future: the accuracy at X MB 
 last evaluation for which at most X MB had been sent.
 """
 
+from math import nan
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -52,6 +53,15 @@ def images(run: Run) -> float:
 def worst(run: Run) -> float:
     """Return the accuracy of the worst composition after the last round, a fraction."""
     return float(run.compositions["accuracy"].min())
+
+
+def sd_of_all(run: Run) -> float:
+    """Return the population SD over all compositions after the last round, in points.
+
+    NaN where there is one alone.
+    """
+    values = run.compositions["accuracy"].to_numpy(dtype=float)
+    return float(100 * np.std(values)) if values.size > 1 else nan
 
 
 def cross_minus_local(run: Run) -> float:

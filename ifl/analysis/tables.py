@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 
 import pandas as pd
 
@@ -14,8 +14,14 @@ from ifl.analysis.collect import half_width
 LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "†": r"$\dagger$",
+    "<": r"$<$", ">": r"$>$", "±": r"$\pm$", "†": r"$\dagger$", "‡": r"$\ddagger$",
 }  # fmt: skip
+
+
+Limits = tuple[float, float]
+FREE: Limits = (-inf, inf)
+PERCENT: Limits = (0, 100)
+FEW = 3  # seeds
 
 
 @dataclass(frozen=True)
@@ -27,18 +33,20 @@ class Value:
         half: half the 95 % interval; NaN where there is one seed.
         digits: after the point.
         note: what has to be known of this number.
+        seeds: the values themselves, which are written where their interval says nothing.
     """
 
     mean: float
     half: float = nan
     digits: int = 1
     note: str = ""
+    seeds: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         if isnan(self.mean):
             return self.note or "-"
-        text = fixed(self.mean, self.digits)
-        if not isnan(self.half):
+        text = "; ".join(fixed(value, self.digits) for value in self.seeds or [self.mean])
+        if not self.seeds and not isnan(self.half):
             text += f" ± {self.half:.{self.digits}f}"
         return f"{text} {self.note}".rstrip()
 
@@ -60,20 +68,43 @@ def over_seeds(
     scale: float = 1,
     note: str = "",
     none: str = "",
+    limits: Limits | None = FREE,
 ) -> Value:
     """Return mean and interval of those that are there, and how many of how many where not all.
+
+    Where the interval says nothing the values themselves are kept.
 
     Args:
         values: one per seed; None or NaN where a seed has none.
         scale: factor, such as 100 for per cent.
         note: said of the mean.
         none: said where no seed has a value.
+        limits: of what is measured, after scaling: PERCENT for accuracies. None: these are
+            differences between two values of a seed, and keep their interval.
     """
     there = pd.Series([v for v in values if v is not None], dtype=float).dropna() * scale
     if there.empty:
         return Value(nan, note=none)
     count = f"({len(there)} of {len(values)})" if len(there) < len(values) else ""
-    return Value(float(there.mean()), half_width(there), digits, f"{note} {count}".strip())
+    half, seeds = half_width(there), [float(value) for value in there]
+    kept = tuple(seeds) if limits and says_nothing(seeds, half, limits) else ()
+    return Value(float(there.mean()), half, digits, f"{note} {count}".strip(), kept)
+
+
+def says_nothing(seeds: Sequence[float], half: float, limits: Limits = FREE) -> bool:
+    """Return whether an interval cannot be, or is far wider than what few seeds came to.
+
+    It cannot be where it goes beyond what is possible, such as 100 %. Two seeds always have one
+    that is more than three times as wide to a side as they are apart.
+
+    >>> says_nothing([33.1, 91.2], 369.1), says_nothing([50, 50], 0), says_nothing([1, 2, 4], 3.8)
+    (True, False, False)
+    """
+    mean, tiny = sum(seeds) / len(seeds), 1e-9
+    low, high = limits
+    if mean - half < low - tiny or mean + half > high + tiny:
+        return True
+    return len(seeds) <= FEW and half > 3 * (max(seeds) - min(seeds)) + tiny
 
 
 @dataclass(frozen=True)
@@ -117,14 +148,17 @@ class Table:
         return "\n".join([*lines, r"\end{table}", ""])
 
     def csv(self) -> str:
-        """Return numbers with six digits; intervals and notes are columns of their own."""
+        """Return numbers with six digits; intervals, seeds and notes are columns of their own."""
         columns: list[list[str]] = []
         for n, name in enumerate(self.head):
             cells = [row[n] for row in self.rows]
             values = [cell if isinstance(cell, Value) else Value(nan) for cell in cells]
             columns.append([name, *(_plain(cell) for cell in cells)])
+            halves = [nan if value.seeds else value.half for value in values]
             if not all(isnan(value.half) for value in values):
-                columns.append([f"{name}, ±", *(_plain(Value(value.half)) for value in values)])
+                columns.append([f"{name}, ±", *(_plain(Value(half)) for half in halves)])
+            if any(value.seeds for value in values):
+                columns.append([f"{name}, seeds", *(_seeds(value) for value in values)])
             if any(value.note for value in values):
                 columns.append([f"{name}, note", *(value.note for value in values)])
         text = io.StringIO()
@@ -136,6 +170,10 @@ def _plain(cell: Cell) -> str:
     if isinstance(cell, Value):
         return "" if isnan(cell.mean) else f"{cell.mean:.6g}"
     return str(cell)
+
+
+def _seeds(value: Value) -> str:
+    return "; ".join(f"{seed:.6g}" for seed in value.seeds)
 
 
 def _latex(text: str) -> str:

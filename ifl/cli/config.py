@@ -1,37 +1,64 @@
 """Locates the configuration, checks its keys and names a run's folder.
 
 Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once, contents,
-name_of.
+name_of, home. That of OmegaConf for the environment is replaced by one that tells numbers.
 """
 
+import os
+import re
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers.oc import env
 
 from ifl.checks import check_flag, check_text, check_whole, typed
 from ifl.cli.unread import alike, check_top, spread
 from ifl.cores import available_cores
 from ifl.data import contents as files
 from ifl.errors import ConfigError
-from ifl.runs.identity import NEUTRAL_CHOICES, fingerprint, flatten, recipe
+from ifl.runs.comparison import holds
+from ifl.runs.identity import NAMING, NEUTRAL_CHOICES, fingerprint, flatten, recipe
 from ifl.runs.objective import check_objective
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Installed, the configuration lies in the package; in a checkout, beside it.
 CONF = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+SCALAR = re.compile(  # as yaml reads numbers; 007 is a name
+    r"true|false|null|[+-]?(0|[1-9]\d*)(\.\d*)?([eE][+-]?\d+)?|[+-]?\.\d+([eE][+-]?\d+)?",
+    re.IGNORECASE,
+)
 GROUPS = {"local": {"tau"}, "fusion": {"dim"}, "clients": {"count", "members"}}  # no _target_
 
 
-def run_name(*, _root_: DictConfig) -> str:
-    """Return the folder name of a configuration: readable choices, then what tells it apart."""
+def run_name(folder: str | None = None, *, _root_: DictConfig) -> str:
+    """Return the folder name of a configuration: readable choices, then what tells it apart.
+
+    Args:
+        folder: of a run that is repeated; where it is this one's, it keeps its name.
+    """
+    check_chosen(_root_.hydra)
     config = checked(_root_, _root_.hydra)
+    if folder is not None and holds(Path(folder), config):
+        return Path(folder).name
     choices = OmegaConf.to_container(_root_.hydra.runtime.choices)
     assert isinstance(choices, dict)
-    readable = "-".join(str(choices[group]) for group in ("data", "clients", "method"))
+    readable = "-".join(str(choices[group]) for group in NAMING)
     return f"{readable}-seed{config['seed']}-{fingerprint(config)}"
+
+
+def check_chosen(hydra: DictConfig) -> None:
+    """Raise ConfigError unless the primary configuration chooses what names a run."""
+    for group in NAMING:
+        if hydra.runtime.choices.get(group) is None:
+            if hydra.job.config_name == "config":  # of this project, and left out as typed
+                raise ConfigError(f"{group} is needed by every run; choose one of its options")
+            raise ConfigError(
+                f"{hydra.job.config_name}.yaml chooses no {group}; put it in a folder that "
+                "--config-dir names, and begin it with defaults: [config, _self_]"
+            )
 
 
 def checked(config: DictConfig, hydra: DictConfig | None = None) -> dict[str, Any]:
@@ -52,13 +79,22 @@ def checked(config: DictConfig, hydra: DictConfig | None = None) -> dict[str, An
 
 def known_keys() -> dict[str, set[str]]:
     """Return the keys of the configuration by section, the empty name for the whole."""
+    own = {str(k): v for k, v in _primary().items() if k not in ("defaults", "hydra")}
+    sections = {k: {*map(str, v)} for k, v in own.items() if isinstance(v, DictConfig)}
+    return {"": {*own, *groups()}, **sections, **GROUPS}
+
+
+def groups() -> set[str]:
+    """Return the groups that each have a section in a configuration of the same name."""
+    defaults = _primary().defaults
+    named = {str(key) for entry in defaults if isinstance(entry, DictConfig) for key in entry}
+    return {g for g in named if " " not in g} - {"launcher", "experiment"}
+
+
+def _primary() -> DictConfig:
     base = OmegaConf.load(CONF / "config.yaml")
     assert isinstance(base, DictConfig)
-    groups = {str(k) for entry in base.defaults if isinstance(entry, DictConfig) for k in entry}
-    own = {str(k): v for k, v in base.items() if k not in ("defaults", "hydra")}
-    sections = {k: {*map(str, v)} for k, v in own.items() if isinstance(v, DictConfig)}
-    built = {g for g in groups if " " not in g} - {"launcher", "experiment"}  # these leave no key
-    return {"": {*own, *built}, **sections, **GROUPS}
+    return base
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -104,9 +140,25 @@ def contents(root: str | None, kind: str = "files") -> str | None:
 
 def typed_from(root: str) -> str:
     """Return a path as it is from here, where Hydra has changed the folder (hydra.job.chdir)."""
+    path = home(root)
     if not HydraConfig.initialized() or not HydraConfig.get().job.chdir:
-        return root
-    return str(Path(HydraConfig.get().runtime.cwd) / Path(str(root)).expanduser())
+        return path
+    return str(Path(HydraConfig.get().runtime.cwd) / path)
+
+
+def home(path: str) -> str:
+    """Return a path with the home folder in the place of a ``~`` that it begins with.
+
+    Raises:
+        ConfigError: nobody here has this name.
+    """
+    full = os.path.expanduser(str(path))
+    if full.startswith("~"):
+        raise ConfigError(
+            f"{path} begins with {Path(full).parts[0]}, and there is no such home folder; write "
+            f"./{path} for a folder of this name"
+        )
+    return full
 
 
 def same_files(config: Mapping[str, Any]) -> bool:
@@ -119,9 +171,23 @@ def same_files(config: Mapping[str, Any]) -> bool:
     )
 
 
+def environment(key: str, *default: str | None) -> str | int | float | bool | None:
+    """Return what an environment variable says, as it is read where it is typed: 3 is a number.
+
+    OmegaConf's own has it as text, which no setting that is a number takes.
+    """
+    text = env(key, *default)
+    if text is None or not SCALAR.fullmatch(text):
+        return text
+    words: Mapping[str, bool | None] = {"true": True, "false": False, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    return float(text) if re.search(r"[.eE]", text) else int(text)
+
+
 def name_of(root: str) -> str:
     """Return what a data set is called after the file or folder that it lies in."""
-    path = Path(str(typed_from(root))).expanduser().resolve()
+    path = Path(typed_from(root)).resolve()
     return path.name if path.is_dir() else path.stem
 
 
@@ -176,5 +242,6 @@ def check_cores(workers: object, threads: object) -> None:
     check_whole("runtime.threads", threads, 1)
 
 
-for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of):
+OmegaConf.register_new_resolver("oc.env", environment, replace=True)
+for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of, home):
     OmegaConf.register_new_resolver(resolver.__name__, resolver)

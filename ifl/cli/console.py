@@ -1,5 +1,6 @@
 """Prints progress while a run or a sweep goes on, and a table at the end."""
 
+import io
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -15,6 +16,13 @@ MANY = 20  # clients or classes in the table of samples
 
 
 CLOSING: list[str] = []  # what a command says below its table
+
+
+def spell_out() -> None:
+    """Let this process write escapes for letters that its terminal or log cannot take."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class Progress:

@@ -7,6 +7,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ifl.cli.unread import alike
 from ifl.errors import IFLError
@@ -37,22 +38,42 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
     if isinstance(error, IFLError):
         return str(error)
     if isinstance(error, OverrideParseException):
+        if not str(error.override or "").strip():
+            return "an empty argument is no key=value; leave it out, or look at what made it"
         if str(error.override).isidentifier():
             return (
                 f"{error.override} is neither key=value nor a command; ifl plot FOLDER draws, "
                 "--help lists the keys"
+            )
+        if wrong := re.search(r"while evaluating '(.+)': (.+)", str(error)):
+            return f"{error.override} cannot be read: {wrong[1]} says {wrong[2]}"
+        if nobody := re.search(r"[=,(\[](~[\w.-]*)", str(error.override)):
+            return (
+                f"{error.override} names {nobody[1]}, and there is no such home folder; write "
+                f"./{nobody[1]} for a folder of this name"
             )
         return (
             f"{error.override} cannot be read as key=value; put what holds brackets or spaces in "
             "quotes, such as 'data.shape=[1,28,28]'"
         )
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        if "/" not in error.missing_cfg_file:
+            return (
+                f"{error.missing_cfg_file}.yaml is in no folder of the configuration; "
+                "--config-dir names one beside that of this project, --config-path one instead"
+            )
         group, _, option = error.missing_cfg_file.rpartition("/")
         if group.startswith("experiment"):  # in folders, of which Hydra lists the first
             option, group = f"{group}/{option}".partition("/")[2], "experiment"
             files = sorted((conf / group).rglob("*.yaml"))
             return _no_option(group, option, [str(f.relative_to(conf / group))[:-5] for f in files])
         return _no_option(group, option, error.options or [])
+    if isinstance(error, YAMLError):
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", error)
+        place = f"{mark.name}, line {mark.line + 1}" if mark else "a file of the configuration"
+        return f"{place} cannot be read as yaml: {' '.join(str(problem).split())}"
+    if told := without_place(error):
+        return told
     if isinstance(error, OSError) and error.strerror:
         return (
             f"{error.filename or 'outputs'} cannot be written ({error.strerror}); make room or "
@@ -69,6 +90,21 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
         if re.fullmatch(hydras, line):
             return re.sub(hydras, ours, line)
     return line
+
+
+def without_place(error: Exception) -> str | None:
+    """Return the sentence for what can be nowhere: a temporary file, one of a foreign name."""
+    if isinstance(error, OSError) and "temporary directory" in str(error):
+        return (
+            "no folder for temporary files can be written to; set TMPDIR to one, as in "
+            "TMPDIR=$HOME/tmp"
+        )
+    if isinstance(error, UnicodeEncodeError):
+        return (
+            f"{error.object} has letters that no file can be named with in this locale; set "
+            "PYTHONUTF8=1, or LC_ALL=C.UTF-8"
+        )
+    return None
 
 
 def _no_option(group: str, option: str, options: Sequence[str]) -> str:
@@ -88,6 +124,11 @@ def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
         config = OmegaConf.to_container(compose("config", choices))
     groups = [path.name for path in conf.iterdir() if path.is_dir()]
     keys = [*groups, *flatten(config)]
+    if key in keys:
+        return (
+            f"{key} is not in the configuration that was named; begin it with "
+            "defaults: [config, _self_]"
+        )
     last = key.rpartition(".")[2]
     if key.startswith("clients.members.") and last in TOLD:
         return f"{key} is not set: a block gets {TOLD[last]}; +{key} sets another value"

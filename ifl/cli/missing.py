@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from ifl.cli.grid import spanned
+from ifl.cli.arguments import parted, ready, spanned
 from ifl.errors import IFLError
 from ifl.runs.folder import read_about
 from ifl.runs.identity import NOT_SETTINGS, flatten
@@ -47,13 +47,18 @@ def absent(folder: Path, conf: Path, study: str, data: str) -> list[str]:
     ]
 
 
+def repeats(command: str) -> bool:
+    """Return whether a command begins with a run's own configuration, not with the experiment."""
+    return any(flag.startswith(("--config-p", "-cp")) for flag in parted(shlex.split(command))[1])
+
+
 def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
     """Return the runs that commands ask of an experiment: key and value of what sets one apart."""
     sweeper: Any = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper") or {}
     grids = [{**(sweeper.get("params") or {}), **g} for g in sweeper.get("grids") or [{}]]
     jobs: dict[str, dict[str, str]] = {}
-    for command in commands:
-        typed = [word for word in shlex.split(command) if "=" in word and not word.startswith("-")]
+    for command in [c for c in commands if not repeats(c)] or [""]:
+        typed = [ready(word) for word in parted(shlex.split(command))[0] if "=" in word]
         try:
             spans = spanned(grids, typed)
         except Exception as error:

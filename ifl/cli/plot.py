@@ -6,39 +6,35 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
-
 from ifl.analysis import charts, collect
 from ifl.analysis.report.archive import FOLDER, keep, kept, record
 from ifl.analysis.report.page import claims, page, rendered_from, set_aside
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, save, save_tables, sections, stem
 from ifl.analysis.studies import STUDIES, draw, general
+from ifl.checks import place
 from ifl.cli.config import CONF
+from ifl.cli.console import spell_out
 from ifl.cli.missing import absent
 from ifl.errors import IFLError
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return the results table for people."""
-    return general.summarise(table).markdown()
 
 
 def write(runs: Sequence[collect.Run], out: Path) -> list[Path]:
     """Write the figures of each data set and the table of all; return the files."""
     out.mkdir(parents=True, exist_ok=True)
-    files, tables = [], []
+    files: list[Path] = []
+    of_all: list[collect.Group] = []
     for data in sorted({run.data for run in runs}):
         groups = collect.group_runs([run for run in runs if run.data == data])
-        tables.append(general.tabulate(groups))
+        of_all += groups
         for name, figure in draw(groups).items():
             for suffix, content in (("png", charts.png(figure)), ("pdf", charts.pdf(figure))):
                 files.append(out / f"{name}-{stem(data)}.{suffix}")
                 files[-1].write_bytes(content)
-    table = pd.concat(tables)
-    table.to_csv(out / "results.csv", index=False)
-    (out / "results.tex").write_text(general.summarise(table).latex(), encoding="utf-8")
-    (out / "results.md").write_text(markdown(table), encoding="utf-8")
+    general.tabulate(of_all).to_csv(out / "results.csv", index=False)
+    table = general.summarise(of_all)
+    (out / "results.tex").write_text(table.latex(), encoding="utf-8")
+    (out / "results.md").write_text(table.markdown(), encoding="utf-8")
     return [*files, *(out / f"results.{kind}" for kind in ("csv", "tex", "md"))]
 
 
@@ -86,7 +82,8 @@ def write_report(
     lacking = [name for name in STUDIES if name not in {part.study for part in parts}]
     command = "python scripts/run.py -m experiment={0} data=..."
     unseen = [f"{name}: no run yet; {command.format(name)}" for name in lacking]
-    path.write_text(page(parts, [*notes, *unseen]), encoding="utf-8")
+    text = page(parts, [*notes, *unseen])
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")
     if old:
         names = "; ".join(f"{part.study}, {part.data}" for part in parts if part in old)
         remarks.append(
@@ -118,10 +115,11 @@ def show(folder: Path, out: Path | None, report: bool) -> tuple[str, list[str]]:
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
+    spell_out()
     parser = argparse.ArgumentParser(description="Draw all finished runs below a folder.")
-    parser.add_argument("folder", type=Path, help="holds runs, at any depth")
+    parser.add_argument("folder", type=place, help="holds runs, at any depth")
     parser.add_argument(
-        "--out", type=Path, help="where to write (default: FOLDER/plots or FOLDER/report)"
+        "--out", type=place, help="where to write (default: FOLDER/plots or FOLDER/report)"
     )
     parser.add_argument(
         "--report", action="store_true", help="write report.html with every study besides"

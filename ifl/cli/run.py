@@ -12,15 +12,17 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from ifl.cli import ending
-from ifl.cli.config import CONF, check_runtime, checked, choices, plain, recipe_of_job
-from ifl.cli.console import CLOSING, Progress, class_table, summary
-from ifl.cli.unread import addable
+from ifl.cli.again import repeated
+from ifl.cli.arguments import arranged, true_text
+from ifl.cli.config import CONF, check_chosen, check_runtime, checked, choices, plain, recipe_of_job
+from ifl.cli.console import CLOSING, Progress, class_table, spell_out, summary
 from ifl.errors import BusyError, ConfigError, DivergenceError, IFLError, Terminated
 from ifl.runs.comparison import beginnings, check_folder, holds
 from ifl.runs.folder import RunFolder, attempts, read_about
@@ -29,6 +31,7 @@ from ifl.runs.objective import value_of
 from ifl.runs.wholeness import spoilt
 
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
+TOLD = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, IFLError)
 SPELLED = {"run.py": ["python", "scripts/run.py"], "__main__.py": ["python", "-m", "ifl"]}
 
 
@@ -74,7 +77,7 @@ def finished(folder: Path) -> dict[str, Any] | None:
 
 def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     """Build the federation and run it, from its checkpoint if there is one."""
-    from ifl.cli.build import assemble
+    from ifl.cli.build import assemble, make
     from ifl.federation.runner import run  # seconds to import: not needed for what is finished
     from ifl.federation.schedule import Schedule
     from ifl.methods.base import described
@@ -96,8 +99,9 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
         "method": described(federation.engine.method, chosen["method"]),
         "config": plain(config),
         "recipe": recipe_of_job(),
-        "command": os.environ.get(COMMAND),
+        "command": (read_about(record.path) or {}).get("command") or command(),
     }
+    logger = make(config.logger)
     told = {"owners": federation.owners(), "class_names": [*federation.data.class_names]}
     about |= {key: value for key, value in told.items() if value}
     folder = record.path
@@ -110,10 +114,17 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
     progress = Progress(config.rounds)
     try:
         with ending.noted() as stop:
-            final = run(federation, record, about, schedule, progress, begin, print, after, stop)
+            final = run(
+                federation, record, about, schedule, progress, begin, print, after, stop, logger
+            )
     finally:
         progress.close()
     return {**final, "folder": str(folder)}
+
+
+def command() -> str | None:
+    """Return what was typed, if it was."""
+    return true_text(os.environ[COMMAND]) if COMMAND in os.environ else None
 
 
 def _write_hydra(path: Path, config: DictConfig) -> None:
@@ -127,13 +138,15 @@ def _write_hydra(path: Path, config: DictConfig) -> None:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def job(config: DictConfig) -> float:
     """Run one configuration and note its outcome in the journal; return its objective, or NaN."""
+    spell_out()  # also in a process that a sweep has started
     hydra_config = HydraConfig.get()
     journal = Journal.current()
     number = 0 if OmegaConf.is_missing(hydra_config.job, "num") else hydra_config.job.num
     journal.note(number, None)
     overrides = list(hydra_config.overrides.task)
-    quiet = config.runtime.quiet is True
+    quiet = OmegaConf.select(config, "runtime.quiet") is True
     try:
+        check_chosen(cast(DictConfig, hydra_config))
         check_runtime(config)
         check_mode(hydra_config)
         threads = str(config.runtime.threads)
@@ -149,16 +162,19 @@ def job(config: DictConfig) -> float:
     except BusyError as error:
         outcome = {"busy": str(error)}
     except (IFLError, OSError, OmegaConfBaseException) as error:
+        from ifl.cli.explain import without_place
+
+        said = without_place(error) or str(error)
         if not quiet:
-            print(f"Error: {error}", file=sys.stderr)
-        outcome = {"error": str(error), "overrides": overrides, "said": not quiet}
+            print(f"Error: {said}", file=sys.stderr)
+        outcome = {"error": said, "overrides": overrides, "said": not quiet}
         outcome |= {"diverged": True} if isinstance(error, DivergenceError) else {}
     except Exception as error:  # a defect: shown where it happened, maybe on another machine
         traceback.print_exc()
         journal.note(number, {"error": repr(error), "overrides": overrides})
         raise
     journal.note(number, outcome)
-    return value_of(outcome, config.objective)
+    return value_of(outcome, OmegaConf.select(config, "objective"))
 
 
 def check_mode(hydra_config: Any) -> None:
@@ -170,15 +186,17 @@ def check_mode(hydra_config: Any) -> None:
 
 def main() -> int:
     """Run the job or the sweep of the command line; return the exit code."""
+    spell_out()
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let Hydra's errors reach the lines below
-    os.environ[COMMAND] = shlex.join([*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]])
-    sys.argv[1:] = map(addable, sys.argv[1:])
+    words = [*SPELLED.get(Path(sys.argv[0]).name, ["ifl"]), *sys.argv[1:]]
+    os.environ[COMMAND] = shlex.join(words)
+    typed = arranged(sys.argv[1:])
     for name in (JOURNAL, ending.SWEEP):  # those of a sweep that began this process are not its own
         os.environ.pop(name, None)
     Journal.current().remove()
     CLOSING.clear()
     try:
-        code = conducted()
+        code = conducted(typed)
     finally:
         outcomes = Journal.current().remove()
         print(summary(outcomes), *(f"{line}\n" for line in CLOSING), sep="", end="")
@@ -186,16 +204,24 @@ def main() -> int:
     return code or int(any(lacking))
 
 
-def conducted() -> int:
-    """Let Hydra run it; say in a sentence what ends it early, and return the exit code."""
-    anew = " without fresh=true" if "fresh=true" in sys.argv else ""
+def conducted(typed: list[str]) -> int:
+    """Let Hydra run what is typed; say what ends it early, and return the exit code."""
+    anew = " without fresh=true" if "fresh=true" in typed else ""
     try:
+        sys.argv[1:] = repeated(typed)
         with ending.listening():
             job()
     except BrokenPipeError:  # whoever read the output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (CompactHydraException, OmegaConfBaseException, OSError, ValueError, IFLError) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        YAMLError,
+        OSError,
+        ValueError,
+        IFLError,
+    ) as error:
         from ifl.cli.explain import explained
 
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)

@@ -8,6 +8,7 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
+from ifl.cli.arguments import check_range
 from ifl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,9 +64,8 @@ def distribution(override: Override) -> "BaseDistribution":
         if not low < high:
             raise ConfigError(f"{line} must go from a smaller number to a larger one")
     elif isinstance(sweep, RangeSweep):
+        check_range(sweep, line or "")
         numbers = sorted(sweep.range())
-        if not numbers:
-            raise ConfigError(f"{line} holds no number; range(a,b) has those from a to below b")
         low, high, step = numbers[0], numbers[-1], abs(sweep.step)
         if log and step != 1:
             raise ConfigError(f"{line} must have steps of 1, or be an interval, for tag(log,...)")

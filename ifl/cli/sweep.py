@@ -20,9 +20,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from ifl.cli import ending
+from ifl.cli.arguments import spanned
 from ifl.cli.config import check_place, same_files
 from ifl.cli.console import GridProgress
-from ifl.cli.grid import spanned
 from ifl.errors import ConfigError, LauncherError
 from ifl.runs.identity import finished, recipe
 from ifl.runs.journal import JOURNAL, Journal

@@ -26,16 +26,6 @@ MARK = "\0read"  # put in the place of a value: where it turns up elsewhere, the
 Path = tuple[str, ...]
 
 
-def addable(override: str) -> str:
-    """Return an override as Hydra takes it: what both optimisers share need not be there before.
-
-    >>> addable("optimizer.weight_decay=0.1")
-    '++optimizer.weight_decay=0.1'
-    """
-    key = re.match(r"optimizer\.(\w+)=", override)
-    return f"++{override}" if key and key[1] not in OPTIMIZER else override
-
-
 def spread(config: DictConfig) -> DictConfig:
     """Return a configuration in which each optimiser has what both share and it does not set.
 
@@ -101,7 +91,9 @@ def check_top(config: DictConfig, unknown: Iterable[str], hydra: DictConfig | No
     """
     raw = OmegaConf.to_container(hydra) if hydra is not None else {}
     hydras = json.dumps(flatten(raw), default=str)
-    known = [key for key in flatten(OmegaConf.to_container(config)) if key not in unknown]
+    unknown = {*unknown}
+    there = flatten(OmegaConf.to_container(config))
+    known = [key for key in there if key.partition(".")[0] not in unknown]
     for key in sorted(unknown):
         if re.search(rf"\$\{{[^$}}]*\b{re.escape(key)}\b", hydras):
             continue
@@ -132,7 +124,7 @@ def check_read(config: DictConfig, typed: Sequence[str] = ()) -> None:
         taken = parameters(built["_target_"], bool(built.get("_partial_")))
         if taken is None:
             continue
-        for key in built.keys() - HYDRAS - {*taken}:
+        for key in [key for key in built if key not in HYDRAS and key not in taken]:
             _refuse(".".join((*path, str(key))), path, built["_target_"], taken, plain)
 
 

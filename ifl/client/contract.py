@@ -79,6 +79,14 @@ class Named(Protocol):
         """Yield x (n, ...) and y (n,)."""
 
 
+def tried(client: Named) -> tuple[Tensor, Tensor]:
+    """Return z (n, d) and logits (n, classes) of a client's first samples, at inference."""
+    trial, (x, _) = copied(client.model, client.name).eval(), next(client.portions())
+    with kept_generators(), torch.no_grad():
+        z = trial.base(x)
+        return z, trial.modular(z)
+
+
 def check_learns_from_one(client: Named, reason: str) -> None:
     """Raise ConfigError if a client's modular block cannot be trained on a single row of z.
 

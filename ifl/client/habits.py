@@ -4,10 +4,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ifl.client.contract import copied, rows
+from ifl.errors import ConfigError
 from ifl.models import SplitModel
-from ifl.seeding import draws
+from ifl.seeding import draws, kept_generators
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,39 @@ def habits(model: SplitModel, name: str, x: Tensor) -> Habits:
         tested = draws(run)
         trial.train()
         return Habits(draws(run) or tested, tested, tuple(changes))
+
+
+def check_follows_seed(model: SplitModel, again: SplitModel, name: str, x: Tensor) -> None:
+    """Raise ConfigError unless two networks made from the same random state are the same.
+
+    Parameters and buffers are compared, and the outputs of copies, for what a network draws and
+    keeps elsewhere.
+
+    Args:
+        x: (n, ...) samples, as networks take them.
+    """
+    first, second = model.state_dict(), again.state_dict()
+    differing = [key for key in {**first, **second} if not _same(first.get(key), second.get(key))]
+    if not differing:
+        outputs = []
+        for network in (model, again):
+            with kept_generators(), torch.no_grad():
+                outputs.append(copied(network, name).eval()(rows(x, 2)))
+        differing = [] if torch.equal(*outputs) else ["its outputs"]
+    if differing:
+        raise ConfigError(
+            f"{name}: made again from the same seed, its network is another one ({differing[0]} "
+            "differs); draw from torch's, NumPy's or Python's global generator, which follow the "
+            "seed, or from one with a seed of its own, not from numpy.random.default_rng()"
+        )
+
+
+def _same(first: object, second: object) -> bool:
+    if not isinstance(first, Tensor) or not isinstance(second, Tensor):
+        return isinstance(first, Tensor) == isinstance(second, Tensor)
+    if is_lazy(first) or is_lazy(second):  # of a layer that takes no part
+        return is_lazy(first) and is_lazy(second)
+    return torch.equal(first.nan_to_num(), second.nan_to_num())
 
 
 def on_a_copy(module: nn.Module, inputs: tuple[object, ...]) -> tuple[object, ...]:

@@ -108,7 +108,7 @@ class Channel:
                     raise MessageError("it is one upload too many")
                 with self._streams("decoding", UPLINK, client):
                     decoded = decode(received, self.codec, forms[client], agreed)
-                arrived[client] = self._placed(decoded)
+                arrived[client] = message.arrived = self._placed(decoded)
             except MessageError as error:
                 refused[client] = error
             self.ledger.add(UPLINK, client, counts)

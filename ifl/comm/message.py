@@ -24,10 +24,16 @@ _PART = ":"  # separates a tensor's name from a codec's part of it
 
 
 class Message:
-    """Named tensors on their way between two parties: ``Message(z=z)["z"]``."""
+    """Named tensors on their way between two parties: ``Message(z=z)["z"]``.
+
+    Attributes:
+        arrived: an upload as the server decoded it, once it was taken in. Its sender knows as
+            much: it can decode what it sent.
+    """
 
     def __init__(self, /, **tensors: Tensor) -> None:
         self.tensors = tensors
+        self.arrived: Message | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.tensors:

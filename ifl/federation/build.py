@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.contract import check_apart, check_contract, check_takes
+from ifl.client.habits import check_follows_seed
 from ifl.client.privacy import Disclosure, Privacy
 from ifl.client.privatise import check_hidden
 from ifl.client.settings import Training
@@ -108,18 +110,26 @@ def build(
         member, own = members[number % len(members)], settings[number % len(members)]
         name = f"client {number} ({member.name})"
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
-        with global_stream(seed, "client", number, "weights"):
-            try:
-                model = SplitModel(member.base(), member.modular())
-            except ConfigError as error:
-                raise ConfigError(f"{name}: {error}") from error
-            some = data.train if not len(shard) else shard
-            check_contract(model, name, some.first(2).inputs(), fusion_dim, data.classes)
+        some = (shard if len(shard) else data.train).first(2).inputs()
+
+        def made(
+            member: Member = member, number: int = number, name: str = name, some: Tensor = some
+        ) -> SplitModel:
+            with global_stream(seed, "client", number, "weights"):
+                try:
+                    model = SplitModel(member.base(), member.modular())
+                except ConfigError as error:
+                    raise ConfigError(f"{name}: {error}") from error
+                check_contract(model, name, some, fusion_dim, data.classes)
+            return model
+
+        model = made()
         if number < len(members):
             tried = data.train.first(own.batch_size).inputs()
             check_contract(model, name, tried, fusion_dim, data.classes, own.batch_size)
             if extreme is not None:
                 check_takes(model, name, extreme, fusion_dim, data.classes)
+            check_follows_seed(model, made(), name, some)
         clients.append(Client(name, number, model, shard, own, disclosure))
     check_apart((client.name, client.model) for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim}

@@ -9,6 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from ifl.client.client import Client
+from ifl.client.contract import check_learns_from_one
 from ifl.client.settings import Training
 from ifl.client.steps import anneal
 from ifl.comm.channel import Channel
@@ -63,7 +64,25 @@ class Engine:
         self.workers = workers or Workers()
         self.participation = participation
         self.server: Server = method.open(clients, training)
+        self._check_smallest_pool(on_bad_upload)
         self.reception = Reception(self.server, channel, clients, on_bad_upload)
+
+    def _check_smallest_pool(self, on_bad_upload: str) -> None:
+        """Raise ConfigError if a step may have a single row, and a block cannot learn from one."""
+        smallest = getattr(self.method, "smallest_pool", None)
+        if smallest is None:
+            return
+        fewest = self.participation.fewest(len(self.clients)) if on_bad_upload != "skip" else 1
+        least = min((client.training for client in self.clients), key=lambda its: its.batch_size)
+        if smallest(least, fewest) > 1:
+            return
+        for client in self.clients:
+            check_learns_from_one(
+                client,
+                f"stage 2 may have steps of one row here, with {fewest} of {len(self.clients)} "
+                "clients in a round; raise method.relay_rows, method.upload.rows or batch_size to "
+                "2 or more",
+            )
 
     def round(self, number: int) -> Outcome:
         """Conduct one round; where nobody came, nothing happens in it.

@@ -49,6 +49,14 @@ class Participation:
         share = Decimal(str(self.fraction)) * count  # 0.29 * 50 is below 14.5 in binary
         return max(1, int(share.to_integral_value(ROUND_HALF_UP)))
 
+    def fewest(self, count: int) -> int:
+        """Return how many of ``count`` clients take part in the smallest round that has any.
+
+        >>> Participation(0.5).fewest(6), Participation(dropout=0.1).fewest(6)
+        (3, 1)
+        """
+        return 1 if self.dropout else self.drawn(count)
+
     def present(self, clients: Sequence[Client], seed: int, round_number: int) -> list[Client]:
         """Return the clients that take part in a round, in their order; maybe nobody."""
         order = torch.randperm(len(clients), generator=rng(seed, "participation", round_number))

@@ -19,6 +19,8 @@ from ifl.federation.predictions import write_predictions
 from ifl.federation.resumption import take_up
 from ifl.federation.schedule import SMALL, Schedule
 from ifl.federation.trained import blocks_state
+from ifl.loggers.base import SILENT, Logger
+from ifl.loggers.recorder import Recorder
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
 from ifl.runs.folder import Round, RunFolder, read_rounds
@@ -36,6 +38,7 @@ def run(
     say: Callable[[str], None] = lambda sentence: None,
     after: Sequence[Path] = (),
     stop: Callable[[], str | None] = lambda: None,
+    logger: Logger = SILENT,
 ) -> dict[str, Any]:
     """Train until the schedule ends, writing every round into the folder.
 
@@ -52,13 +55,14 @@ def run(
         after: folders of finished runs that may be the beginning of this one.
         stop: asked after every round but the last for a reason to end now, with a checkpoint if
             the schedule has any.
+        logger: told of every evaluation; it may fail, and the run goes on.
 
     Returns:
         What run.json holds at the end.
 
     Raises:
-        ConfigError: the schedule's budget in bytes is below what one round sends, or the folder
-            holds another run.
+        ConfigError: the schedule's budget in bytes is below what one round sends, the folder
+            holds another run, or the logger is none.
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
         MessageError: an upload is refused, likewise, unless the engine skips those.
         Terminated: ``stop`` gave this reason.
@@ -66,6 +70,7 @@ def run(
     engine = federation.engine
     clients, ledger = engine.clients, engine.channel.ledger
     check_budget(schedule, engine)
+    log = Recorder(logger, folder)
     test_x = federation.data.test.inputs().to(engine.training.device)
     test_y = federation.data.test.y.to(test_x.device)
     about = {"config": settings(federation, schedule), **about}
@@ -77,6 +82,8 @@ def run(
     if taken.final:  # killed after its last round
         begin(number)
         folder.describe(taken.final)
+        log.begin(taken.final, number)
+        log.end(taken.final)
         return taken.final
     about = {**about, "data_digest": mine["data"], **provenance(engine.training.device)}
     about |= times(folder.path, taken.continues)
@@ -84,6 +91,7 @@ def run(
     table = federation.class_table()
     folder.write_partition(table)
     begin(number)
+    log.begin(about, number)
     start = time.monotonic() - taken.seconds
     result: Compositions | None = None
     tested = [r.accuracy_mean for r in read_rounds(folder.path) if r.accuracy_mean is not None]
@@ -107,6 +115,7 @@ def run(
         row = _row(number, uplink, downlink, result, outcome, time.monotonic() - start)
         measured = metrics(result.counts, table) if result else {}
         folder.write_round(row, result.accuracy if result else {}, ledger.close_round(), measured)
+        log.log(row)
         end = None if reason else stop()
         if end and schedule.checkpoint_every:  # before watch: the terminal may be gone
             _keep(engine, folder, row, mine)
@@ -146,6 +155,7 @@ def run(
     if schedule.checkpoint_every:
         _keep(engine, folder, row, mine, final, blocks_state(federation), schedule.keep_state)
     folder.describe(final)
+    log.end(final)
     return final
 
 

@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 from ifl.checks import check_text
 from ifl.client.client import Client
 from ifl.client.settings import Training
-from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
@@ -74,6 +73,10 @@ class Method(Protocol):
         sends: in which rounds its clients upload: "each round", "once" or "never".
         hides: whether it sends no label and no z but by ``client.privatise.release``.
         kinds: what its messages hold, both ways: {kind, as in traffic.csv: words for it}.
+
+    One that trains on pools may have ``smallest_pool(training, present)`` besides: the rows of
+    its smallest step where so many clients take part. The engine then refuses blocks that cannot
+    learn from a single one.
     """
 
     sends: ClassVar[Sends]
@@ -168,19 +171,15 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     )
 
 
-def fusion_dim(client: Client) -> int:
-    """Return d, as the client's base block has it."""
-    x, _ = next(client.portions())
-    with frozen(client.model.base), torch.no_grad():
-        return int(client.model.base(x[:1]).shape[1])
-
-
-def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> None:
+def same_start(
+    method: str, clients: Sequence[Client], part: str = "whole", otherwise: str = ""
+) -> None:
     """Give all clients client 0's initial parameters and buffers.
 
     Args:
         method: how the message calls who asks.
         part: "whole", of whole networks; "base" or "modular", of these blocks alone.
+        otherwise: a setting by which the method does without, if there is one.
 
     Raises:
         ConfigError: they do not all have the same names and shapes.
@@ -199,6 +198,7 @@ def same_start(method: str, clients: Sequence[Client], part: str = "whole") -> N
         raise ConfigError(
             f"{method} {needs}, but {', '.join(others)} {differ} from {clients[0].name}; use "
             f"{fitting}clients=cnn_homogeneous or clients=mlp_homogeneous"
+            f"{otherwise and f', or {otherwise}'}"
         )
     for block in blocks[1:]:
         block.load_state_dict(blocks[0].state_dict())

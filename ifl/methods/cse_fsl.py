@@ -1,7 +1,8 @@
 """CSE-FSL: split learning without gradients down, and z up only now and then.
 
 Source: Mu & Shen 2023, "Communication and Storage Efficient Federated Split Learning",
-arXiv 2302.05599 (and 2025, arXiv 2507.15816), and its code, cse_fsl_main.py.
+arXiv 2302.05599 (and 2025, arXiv 2507.15816), and its code,
+github.com/HowDoIBlowUpTheMoon/ECSE-FL.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,18 +32,20 @@ class CSEFSL:
         grad CE(a_k(f_b,k(x)), y),
     and with every h-th of them it sends z = f_b,k(x), as it was before that step, and y. The
     server steps on its one modular block with what came, in client order; no gradient goes down.
-    With sync_clients, base blocks and auxiliary networks are averaged after the round.
+    Base blocks and auxiliary networks are averaged after the round, by samples. Without
+    sync_clients they are not: that is not the paper's method, but what is left of it where
+    architectures differ.
 
-    Bytes per round, N clients that came, d, float32, label type of b bytes, plus one header a
-    message: uplink N*floor(tau/h)*B*(4d + b), downlink none; with sync_clients, for P parameters
-    and buffers of a whole network, N*(4P + 8) more up and N*4P down, and 4P more down for each
-    that was away, or refused, when the newest average was made.
+    Bytes per round, N clients that came, d, P parameters and buffers of a whole network, float32,
+    label type of b bytes, plus one header a message: uplink N*(floor(tau/h)*B*(4d + b) + 4P + 8),
+    downlink N*4P, and 4P more for each that was away, or refused, when the newest average was
+    made; without sync_clients, uplink N*floor(tau/h)*B*(4d + b), downlink none.
 
     Args:
         tau: local steps.
         h: local steps from one upload to the next, at most tau.
-        sync_clients: average what the clients have after the round; needs one architecture.
-        title: its name in figures and tables.
+        sync_clients: average what the clients have after the round (paper); needs one architecture.
+        title: its name in figures and tables; says by default if nothing is averaged.
     """
 
     sends: ClassVar[Sends] = "each round"
@@ -56,7 +59,7 @@ class CSEFSL:
 
     tau: int = 10
     h: int = 10
-    sync_clients: bool = False
+    sync_clients: bool = True
     title: str = "CSE-FSL"
 
     def __post_init__(self) -> None:
@@ -68,6 +71,8 @@ class CSEFSL:
                 f"method.h must be at most local.tau={self.tau}, or nothing is ever sent, got "
                 f"{self.h}; lower it or raise local.tau"
             )
+        if not self.sync_clients and self.title == "CSE-FSL":
+            object.__setattr__(self, "title", "CSE-FSL without averaging")
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server whose modular block starts as a copy of client 0's.
@@ -76,7 +81,11 @@ class CSEFSL:
             ConfigError: ``sync_clients`` and the clients are not of one architecture.
         """
         if self.sync_clients:
-            same_start("method=cse_fsl with method.sync_clients=true", clients)
+            same_start(
+                "method=cse_fsl",
+                clients,
+                otherwise="method.sync_clients=false (CSE-FSL without averaging)",
+            )
         return CSEFSLServer(self, clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:

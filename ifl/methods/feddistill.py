@@ -41,6 +41,9 @@ class FedDistill:
     steps, and gets T_c, the mean of A_j^(c) over the others j (lines 5 to 8 and 15). Who was away,
     or refused, goes on with the teachers that it has.
 
+    A client predicts with its own network, here as in the paper; its blocks are not made to fit
+    those of others.
+
     Rows are for the classes of a client's shard. A label that its steps did not meet travels as
     zeros, which is no mean of predictions, and so does the teacher that nobody could give; it
     adds 0 to the loss.

@@ -14,6 +14,7 @@ from torch import Generator
 from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.contract import check_learns_from_one
+from ifl.client.divergence import Watch
 from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
@@ -24,6 +25,8 @@ from ifl.methods.parts.split_server import ModularBlocks
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
 
+NOBODY = -1  # stands for the clients whose means are in one batch
+
 
 @dataclass(frozen=True)
 class FedGH:
@@ -33,8 +36,9 @@ class FedGH:
     steps on both blocks; then client k sends the mean of z over its samples of each class that
     it holds, with the label. The server steps on its modular block with each of them,
         theta_m <- theta_m - eta_m grad CE(f_m(C_k^(c)), c),  k in client order, c ascending,
-    and the clients that came replace theirs by it. Who was away, or refused, gets the newest one
-    before its first step. Base blocks may differ, modular blocks have to be of one architecture.
+    in each epoch, or with shuffled batches of them; and the clients that came replace theirs by it.
+    Who was away, or refused, gets the newest one before its first step. Base blocks may differ,
+    modular blocks have to be of one architecture.
 
     Bytes per round, N clients that came, C_k classes at client k, d, P_m parameters and buffers
     of the modular block, float32, label type of b bytes, plus one header a message: uplink
@@ -42,6 +46,9 @@ class FedGH:
 
     Args:
         tau: local steps.
+        epochs: how often the server goes through what came in a round (paper: once).
+        batch_size: means a step of the server, shuffled in each epoch; None for one by one in
+            their order (paper).
         title: its name in figures and tables.
     """
 
@@ -50,10 +57,15 @@ class FedGH:
     kinds: ClassVar[Mapping[str, str]] = {"z": "means of z", "y": "labels", "params": "parameters"}
 
     tau: int = 10
+    epochs: int = 1
+    batch_size: int | None = None
     title: str = "FedGH"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
+        check_whole("method.epochs", self.epochs, 1)
+        if self.batch_size is not None:
+            check_whole("method.batch_size", self.batch_size, 1)
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every modular block the same start; return the server that trains its own.
@@ -65,10 +77,10 @@ class FedGH:
         same_start("method=fedgh", clients, "modular")
         check_learns_from_one(
             clients[0],
-            "method=fedgh trains it on one mean at a time; use clients without batch "
-            "normalisation there",
+            "method=fedgh trains it on one mean at a time, or on the one that batches leave over; "
+            "use clients without batch normalisation there",
         )
-        return FedGHServer(clients, training)
+        return FedGHServer(self, clients, training)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps, send the means of z by class, take over the server's block."""
@@ -92,8 +104,9 @@ class FedGH:
 class FedGHServer(ModularBlocks):
     """Trains a modular block on what came and hands it out; keeps it for the others."""
 
-    def __init__(self, clients: Sequence[Client], training: Training) -> None:
+    def __init__(self, method: FedGH, clients: Sequence[Client], training: Training) -> None:
         first = clients[0]
+        self.epochs, self.batch_size = method.epochs, method.batch_size
         super().__init__(first.model.modular, {first.number: 1}, training.optimizers.modular)
         self.newest = Newest(self.modulars[first.number], [c.number for c in clients])
         self.forms: Mapping[int, Form] = {
@@ -110,11 +123,25 @@ class FedGHServer(ModularBlocks):
         return self.newest.welcome(clients)
 
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
-        """Step on each mean, one at a time; return the block to the senders."""
-        for k, upload in sorted(uploads.items()):
-            for z, y in zip(upload["z"].split(1), upload["y"].split(1), strict=True):
-                self.learn({k: Message(z=z, y=y)})
+        """Step on each mean, or on batches of them; return the block to the senders."""
+        # Authors' code: computes these gradients of its header (net_FC), but steps the optimiser
+        # of another network (net), so that the header never changes; here: the text's algorithm.
+        # HtFLlib's: SGD of its own, 100 epochs by default, in shuffled batches.
+        for _ in range(self.epochs):
+            if self.batch_size is None:
+                for k, upload in sorted(uploads.items()):
+                    for z, y in zip(upload["z"].split(1), upload["y"].split(1), strict=True):
+                        self.learn({k: Message(z=z, y=y)})
+            else:
+                self._learn_shuffled([uploads[k] for k in sorted(uploads)], self.batch_size, draws)
         return self.newest.hand_out(uploads)
+
+    def _learn_shuffled(self, uploads: Sequence[Message], size: int, draws: Generator) -> None:
+        """Step on batches of all means, in a new order; losses are watched as one party's."""
+        z, y = (torch.cat([upload[name] for upload in uploads]) for name in ("z", "y"))
+        self.watches.setdefault(NOBODY, Watch("the server"))
+        for chosen in torch.randperm(len(y), generator=draws).to(y.device).split(size):
+            self.learn({NOBODY: Message(z=z[chosen], y=y[chosen])})
 
     def state(self) -> State:
         """Return the block with its optimiser, and who holds it."""

@@ -16,11 +16,12 @@ from torch.optim import Optimizer
 
 from ifl.checks import check_above, check_at_least, check_whole
 from ifl.client.client import Client
+from ifl.client.contract import tried
 from ifl.client.divergence import Watch
 from ifl.client.memory import Kept
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
-from ifl.client.steps import frozen, optimizer_of
+from ifl.client.steps import optimizer_of
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import (
@@ -29,11 +30,10 @@ from ifl.methods.base import (
     Reply,
     Server,
     StatelessServer,
-    fusion_dim,
     own_blocks,
 )
 from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
-from ifl.methods.parts.nearest_prototype import NearestPrototype
+from ifl.methods.parts.prototypes import NearestPrototype
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
 from ifl.seeding import global_stream
@@ -154,14 +154,13 @@ class FedTGPServer(StatelessServer):
     """Trains prototypes on the means that came; keeps them, and which classes were ever sent."""
 
     def __init__(self, method: FedTGP, clients: Sequence[Client], training: Training) -> None:
-        first, dim = clients[0], fusion_dim(clients[0])
-        with frozen(first.model.modular), torch.no_grad():
-            classes = first.model.modular(torch.zeros(1, dim, device=training.device)).shape[1]
+        z, logits = tried(clients[0])
+        dim, classes = z.shape[1], logits.shape[1]
         self.method = method
         with global_stream(training.seed, "server", "prototypes"):
             self.prototypes = TrainablePrototypes(classes, dim).to(training.device)
         self.optimizer = optimizer_of(self.prototypes, training.optimizers.modular)
-        self.nearest = NearestPrototype(classes, dim).to(training.device)
+        self.nearest = NearestPrototype(dim, classes).to(training.device)
         self.watch = Watch("the server")
         self.sent: set[int] = set()  # classes that ever came
         self.forms: Mapping[int, Form] = {

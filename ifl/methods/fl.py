@@ -16,7 +16,8 @@ from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
-from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
+from ifl.methods.parts.averaging import AveragingServer
+from ifl.methods.parts.updates import Part, Sending
 from ifl.runs.method import Sends
 
 
@@ -29,12 +30,19 @@ class FL:
     as if there were no federation, with momentum too. Who was away, or refused, gets the
     newest average before its first step.
 
+    With send=updates w_k - w travels in place of w_k, w <- w + sum_k n_k (w_k - w) / sum_k n_k
+    (FedPAQ; with error_feedback, EF-SGD's memory at both ends: ``parts.updates``). In float32
+    that is the same up to rounding; with a codec, what it loses is a part of the update, not of
+    the weights. What comes down are weights, which pass the codec too.
+
     Bytes per round, N clients that came, P parameters and floating-point buffers, float32,
     plus one header a message: uplink N*(4P + 8), downlink N*4P, and 4P more for each that
     lacked the newest average. The 8 are the shard's size.
 
     Args:
         tau: local steps on the whole network.
+        send: "weights" or "updates".
+        error_feedback: add what the codec lost of an update, or of the average, to the next one.
         title: its name in figures and tables.
     """
 
@@ -43,10 +51,17 @@ class FL:
     kinds: ClassVar[Mapping[str, str]] = {"params": "parameters", "samples": "sample counts"}
 
     tau: int = 10
+    send: str = "weights"
+    error_feedback: bool = False
     title: str = "FL"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
+        self.sending()
+
+    def sending(self) -> Sending:
+        """Return what a client sends of its network."""
+        return Sending(self.send, self.error_feedback)
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every client the same start; return the averaging server.
@@ -55,14 +70,13 @@ class FL:
             ConfigError: the clients do not all have one architecture.
         """
         same_start("method=fl", clients)
-        return FLServer(clients)
+        return FLServer(clients, self.sending())
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps from the newest average, send the parameters, take over the next."""
-        if missed:
-            unpack(me.model, missed)
+        part = Part(me, me.model, self.sending(), missed)
         losses = [me.step(x, y) for x, y in me.batches(self.tau)]
-        yield from averaged(me.model, len(me.shard))
+        yield from part.averaged()
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
@@ -74,6 +88,6 @@ class FL:
 class FLServer(AveragingServer):
     """Averages whole networks."""
 
-    def __init__(self, clients: Sequence[Client]) -> None:
+    def __init__(self, clients: Sequence[Client], sending: Sending) -> None:
         self.model = deepcopy(clients[0].model)
-        super().__init__(self.model, clients)
+        super().__init__(self.model, clients, sending.average)

@@ -14,7 +14,6 @@ from torch import Generator
 
 from ifl.checks import check_one_of, check_whole
 from ifl.client.client import Client
-from ifl.client.contract import check_learns_from_one
 from ifl.client.privatise import check_choice, release
 from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
@@ -94,15 +93,6 @@ class IFL:
         for client in clients:
             check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
-            rows = self.upload.rows or client.training.batch_size
-            alone = self.stage2 == "per_client" or len(clients) == 1
-            replayed = self.replay.rows == 1 and self.replay.steps > 1
-            if self.relay_rows == 1 or (rows == 1 and alone) or replayed:
-                check_learns_from_one(
-                    client,
-                    "stage 2 has steps of one row here; raise method.replay.rows, "
-                    "method.relay_rows, method.upload.rows or batch_size to 2 or more",
-                )
         sizes = {client.training.batch_size for client in clients}
         if self.stage2 == "per_client" and not self.upload.rows and len(sizes) > 1:
             raise ConfigError(
@@ -111,6 +101,13 @@ class IFL:
                 "method.upload.rows, or use method.stage2=pooled"
             )
         return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
+
+    def smallest_pool(self, training: Training, present: int) -> int:
+        """Return the rows of a step of stage 2 where so many clients take part."""
+        rows = self.upload.rows or training.batch_size
+        together = rows if self.stage2 == "per_client" else rows * present
+        replayed = self.replay.rows if self.replay.steps > 1 else None
+        return min(together, self.relay_rows or together, replayed or together)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""

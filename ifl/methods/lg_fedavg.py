@@ -1,7 +1,8 @@
 """LG-FedAvg: averaging of the upper part of the networks alone.
 
 Source: Liang et al. 2020, "Think Locally, Act Globally: Federated Learning with Local and
-Global Representations", arXiv 2001.01523, algorithm 1 (LG-FedAvg).
+Global Representations", arXiv 2001.01523 (LG-FedAvg), and its code,
+github.com/pliang279/LG-FedAvg.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
+from ifl.methods.parts.averaging import AveragingServer
+from ifl.methods.parts.updates import Part, Sending
 from ifl.runs.method import Sends
 
 
@@ -34,6 +36,8 @@ class LGFedAvg:
 
     Args:
         tau: local steps on the whole network.
+        send: "weights" or "updates", the modular block's difference to the average (as of FL).
+        error_feedback: add what the codec lost of an update, or of the average, to the next one.
         title: its name in figures and tables.
     """
 
@@ -42,10 +46,17 @@ class LGFedAvg:
     kinds: ClassVar[Mapping[str, str]] = {"params": "parameters", "samples": "sample counts"}
 
     tau: int = 10
+    send: str = "weights"
+    error_feedback: bool = False
     title: str = "LG-FedAvg"
 
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
+        self.sending()
+
+    def sending(self) -> Sending:
+        """Return what a client sends of its modular block."""
+        return Sending(self.send, self.error_feedback)
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Give every modular block the same start; return the averaging server.
@@ -56,14 +67,13 @@ class LGFedAvg:
         # Paper's code: goes on from a network that FedAvg trained, and takes the plain mean over
         # clients; here: from the seed's weights, by samples, because method=fl does so.
         same_start("method=lg_fedavg", clients, "modular")
-        return AveragingServer(deepcopy(clients[0].model.modular), clients)
+        return AveragingServer(deepcopy(clients[0].model.modular), clients, self.sending().average)
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Train tau steps on both blocks, send the modular one, take over the average."""
-        if missed:
-            unpack(me.model.modular, missed)
+        part = Part(me, me.model.modular, self.sending(), missed)
         losses = [me.step(x, y) for x, y in me.batches(self.tau)]
-        yield from averaged(me.model.modular, len(me.shard))
+        yield from part.averaged()
         return torch.stack(losses)
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:

@@ -9,7 +9,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -53,6 +53,8 @@ CLASSES = ("base", "modular", "class", "samples", "guessed", "correct")  # of cl
 class RunFolder:
     """Writes one run, this process's alone until it is closed; touches no file but the lock yet.
 
+    ``closing`` takes what else is to be closed with it, as ``ExitStack`` does.
+
     Raises:
         BusyError: another process is running it.
         OutputError: the folder cannot be written; so do all methods that write.
@@ -61,6 +63,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tables: dict[str, TextIO] = {}
+        self.closing = ExitStack()
         with self.writing():
             path.mkdir(parents=True, exist_ok=True)
             self._lock = Lock(path)
@@ -69,10 +72,13 @@ class RunFolder:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for table in self._tables.values():
-            with suppress(OSError):  # it was told when it was written
-                table.close()
-        self._lock.release()
+        try:
+            self.closing.close()
+        finally:
+            for table in self._tables.values():
+                with suppress(OSError):  # it was told when it was written
+                    table.close()
+            self._lock.release()
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -6,22 +6,27 @@ composes one, to recognise finished runs fast.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ifl.runs.folder import read_about
 
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
-    "keep_state", "keep_predictions", "method.title", "objective",
+    "keep_state", "keep_predictions", "method.title", "objective", "logger",
 )  # fmt: skip
+NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
 # Choices of groups that cannot change a result, by how their names begin.
-NEUTRAL_CHOICES = ("launcher", "hydra/")
+NEUTRAL_CHOICES = ("launcher", "logger", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
-NEUTRAL_OVERRIDES = ("launcher=", "runtime.", "method.title=", "objective=")
+NEUTRAL_OVERRIDES = (
+    "launcher=", "runtime.", "method.title=", "objective=", "logger=", "logger.",
+)  # fmt: skip
 # What tells no run of a study from another: none of its identity, or told by its folder and data.
 NOT_SETTINGS = (*NEUTRAL, "launcher", "hydra", "experiment", "data")
 # Where a class that a configuration names has moved to. A fingerprint takes the address that it
@@ -74,6 +79,28 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "privacy.delta": (1e-5,),
     "stop.patience": (None,),
 }
+# Likewise of a method's own settings, by its address. The values are what runs of before did: where
+# the default is another one now, these runs are found by the value, and never by the default.
+LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "ifl.methods.fedproto.FedProto": {"predict": ("head",)},
+    "ifl.methods.fedgh.FedGH": {"epochs": (1,), "batch_size": (None,)},
+    "ifl.methods.ifl_statistics.IFLStatistics": {
+        "covariance": ("diagonal",),
+        "nonnegative": (False,),
+    },
+    "ifl.methods.fl.FL": {"send": ("weights",), "error_feedback": (False,)},
+    "ifl.methods.lg_fedavg.LGFedAvg": {"send": ("weights",), "error_feedback": (False,)},
+}
+
+
+# Interpolations by a resolver: its name and its first argument.
+RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*['\"]?([^,}'\"\s$]*)")
+PLACE = "root: ${oc.env:IFL_DATA,data}"  # of the ready-made data sets, which check what lies there
+# Those that make the same of the same; contents of files are compared on their own.
+PURE = (
+    "run_name", "cores_of_run", "runs_at_once", "contents", "name_of", "home",
+    "oc.select", "oc.decode", "oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values",
+)  # fmt: skip
 
 
 def fingerprint(config: Mapping[str, Any], *without: str) -> str:
@@ -94,10 +121,12 @@ def relevant(config: Mapping[str, Any], *without: str) -> dict[str, Any]:
         key: FIRST.get(value, value) if key.endswith("_target_") else value
         for key, value in spelt_out(flatten(config)).items()
     }
+    own = LATER_OF.get(str(flat.get("method._target_")), {})
+    later = {**LATER, **{f"method.{name}": values for name, values in own.items()}}
     return {
         key: value
         for key, value in flat.items()
-        if not f"{key}.".startswith(ignored) and value not in LATER.get(key, ())
+        if not f"{key}.".startswith(ignored) and value not in later.get(key, ())
     }
 
 
@@ -139,19 +168,31 @@ def recipe(overrides: Iterable[str], name: str, folders: Iterable[str]) -> str:
     """Return 16 hex digits of all that a configuration is composed from, known before it is.
 
     Equal recipes in one study make equal configurations. Different ones may too, where
-    their difference changes no result: that only ``fingerprint`` can tell.
+    their difference changes no result: that only ``fingerprint`` can tell. What the environment
+    says counts where it is referred to; what only composing tells, such as the time, makes a
+    recipe that no other is equal to.
 
     Args:
-        overrides: as typed, in their order; those of ``launcher`` and ``runtime`` do not count.
+        overrides: as typed, in their order; those of launcher, logger and runtime do not count.
         name: of the primary configuration.
         folders: where configurations are looked for.
     """
     kept = [o for o in overrides if not o.lstrip("+~").startswith(NEUTRAL_OVERRIDES)]
     digest = hashlib.sha256(json.dumps([name, kept]).encode())
+    texts = [re.sub(r"\\(.)", r"\1", override) for override in kept]  # as sweeps escape them
     for folder in folders:
         for path in sorted(Path(folder).rglob("*.yaml")):
-            digest.update(f"{path.relative_to(folder)} ".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            content = path.read_bytes()
+            texts.append(content.decode(errors="replace").replace(PLACE, ""))
+            digest.update(f"{path.relative_to(folder)} ".encode(errors="surrogateescape"))
+            digest.update(hashlib.sha256(content).digest())
+    variables = set[str]()
+    for resolver, first in (found for text in texts for found in re.findall(RESOLVER, text)):
+        if resolver == "oc.env" and re.fullmatch(r"\w+", first):
+            variables.add(first)
+        elif resolver not in PURE:
+            return uuid4().hex[:16]
+    digest.update(json.dumps([[v, os.environ.get(v)] for v in sorted(variables)]).encode())
     return digest.hexdigest()[:16]
 
 

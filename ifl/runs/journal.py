@@ -18,7 +18,7 @@ from ifl.errors import BusyError
 from ifl.runs.lock import HOLDER, Lock, held
 
 JOURNAL = "IFL_JOURNAL"  # the environment variable that names the folder to every run
-TRIES = 3
+TRIES = 10
 STOP = "stop"  # the file in it that tells runs to end
 
 
@@ -128,4 +128,6 @@ class Journal:
                 self._locks.pop(self.folder).release()
             for _ in range(TRIES):  # a run may write while its folder is being removed
                 shutil.rmtree(self.folder, ignore_errors=True)
+                if not self.folder.exists():
+                    break
         return [self._ended[number] for number in sorted(self._ended, key=int)]

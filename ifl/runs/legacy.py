@@ -1,6 +1,7 @@
-"""Names the methods of runs whose run.json does not: those of before it had an entry "method".
+"""Names the methods of runs of before: what run.json did not say then, or says otherwise now.
 
-A frozen table: what came later says it itself (``ifl.runs.method``), and nothing is added here.
+The tables are of before run.json had an entry "method". They are frozen: what came later says it
+itself (``ifl.runs.method``).
 """
 
 from collections.abc import Mapping
@@ -37,3 +38,16 @@ def method_of_before(choice: str) -> dict[str, Any]:
     """Return the entry "method" that run.json would have had, by the option of conf/method."""
     sends = SENDS.get(choice, "each round")
     return {"title": TITLES.get(choice, choice), "sends": sends, "kinds": dict(KINDS)}
+
+
+def title_of_now(title: str, settings: Mapping[str, Any]) -> str:
+    """Return a method's title, with what its title of before left unsaid.
+
+    Args:
+        settings: of the method, as the run's configuration has them.
+    """
+    if title == "FedProto" and "predict" not in settings:
+        return "FedProto, by modular blocks"
+    if title == "CSE-FSL" and settings.get("sync_clients") is False:
+        return "CSE-FSL without averaging"
+    return title

@@ -1,10 +1,10 @@
 """Reads the entry "method" of run.json: title, when clients send, words for what they send."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
-from ifl.runs.legacy import method_of_before
+from ifl.runs.legacy import method_of_before, title_of_now
 
 Sends = Literal["each round", "never", "once"]  # in the order of figures and tables
 PAPER_TITLE = "IFL"  # how the titles of the paper's method, and of what became of it, begin
@@ -46,6 +46,10 @@ def method_entry(about: Mapping[str, Any]) -> MethodEntry:
     """
     choice = str(about["choices"]["method"])
     entry = MethodEntry(choice, **(about.get("method") or method_of_before(choice)))
+    config = about.get("config")
+    settings = config.get("method") if isinstance(config, Mapping) else None
+    if isinstance(settings, Mapping):
+        entry = replace(entry, title=title_of_now(entry.title, settings))
     if not isinstance(entry.title, str) or not isinstance(entry.kinds, Mapping):
         raise TypeError("method.title or method.kinds is damaged")
     if entry.sends not in get_args(Sends):

@@ -23,7 +23,7 @@ def check_objective(name: object) -> None:
     check_one_of("objective", name, *RESULT, *TOTALS)
 
 
-def value_of(outcome: Mapping[str, Any], name: str) -> float:
+def value_of(outcome: Mapping[str, Any], name: str | None) -> float:
     """Return an entry of "result" or "totals"; NaN where a run has none, or failed."""
     value = {**outcome.get("totals", {}), **outcome.get("result", {})}.get(name)
     return nan if value is None else float(value)

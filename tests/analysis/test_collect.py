@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from written_runs import T2, command, write_run
 
 from ifl.analysis.charts import UPLINK_AXES, draw_matrices
 from ifl.analysis.collect import Group, group_runs, load_runs
-from ifl.analysis.studies.general import ROUNDS, draw_curves, tabulate
+from ifl.analysis.looks import GREY
+from ifl.analysis.studies.general import ROUNDS, draw_curves, summarise, tabulate
 from ifl.cli import plot
 
 
@@ -52,9 +54,11 @@ def test_one_seed_has_no_interval(tmp_path: Path) -> None:
     write_run(tmp_path / "run")
     table = tabulate(grouped(tmp_path))
     assert table["accuracy_mean_half_width"].isna().all()
-    head, rule, row = plot.markdown(table).splitlines()[:3]
+    head, rule, row = summarise(grouped(tmp_path)).markdown().splitlines()[:3]
     assert head.count("|") == rule.count("|") == row.count("|")
-    expected = "| ifl | Digits | 1 | 60.0 | 75.0 | - | 2.50 | 10.00 | 2.50 | 40.00 | 10 | 5.0 |"
+    expected = (
+        "| ifl | Digits | 1 | 60.0 | 75.0 | - | 2.50 | 35.36 | 10.00 | 2.50 | 40.00 | 10 | 5.0 |"
+    )
     assert row == expected
 
 
@@ -255,13 +259,21 @@ def test_who_sends_nothing_is_a_level_line_over_uplink(tmp_path: Path) -> None:
     assert line_of(draw_curves(groups, ROUNDS), "local") == ([5, 10], [20, 30])
 
 
-def test_lines_differ_in_more_than_colour(tmp_path: Path) -> None:
+def test_eight_lines_differ_in_more_than_colour_and_the_rest_are_grey(tmp_path: Path) -> None:
     for tau in range(1, 21):
-        write_run(tmp_path / str(tau), f"local.tau={tau}")
-    lines = draw_curves(grouped(tmp_path), ROUNDS).axes[0].lines
-    looks = {(to_hex(n.get_color()), n.get_linestyle(), str(n.get_marker())) for n in lines}
-    assert len(looks) == 20
-    assert len({(line.get_linestyle(), line.get_marker()) for line in lines[:8]}) == 8
+        write_run(tmp_path / str(tau), f"local.tau={tau}", accuracy={1: tau / 100, 2: tau / 30})
+    figure = draw_curves(grouped(tmp_path), ROUNDS)
+    grey: list[Line2D] = []
+    coloured: list[Line2D] = []
+    for line in figure.axes[0].lines:
+        (grey if line.get_gid() == GREY["gid"] else coloured).append(line)
+    best = {f"ifl, local.tau={tau}" for tau in (1, *range(14, 21))}
+    assert {line.get_label() for line in coloured} == best  # 1 has the shortest name
+    assert len({to_hex(line.get_color()) for line in coloured}) == 8
+    assert len({(line.get_linestyle(), line.get_marker()) for line in coloured}) == 8
+    assert {to_hex(line.get_color()) for line in grey} == {GREY["color"].lower()}
+    (note,) = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert note == "12 more, named in the table"
 
 
 def test_cells_hold_per_cents_as_long_as_they_are_legible(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is read off one run, on tables that are known."""
 
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,13 @@ def test_a_row_of_the_matrix_has_own_cross_and_population_sd(tmp_path: Path) -> 
     assert rows["0"] == pytest.approx((0.8, 0.9, 0.7, 10))
     assert rows["1"] == pytest.approx((0.6, 0.8, 0.4, 20))
     assert metrics.worst(run(tmp_path)) == 0.4
+
+
+def test_the_sd_of_all_compositions_is_wider_where_base_blocks_differ(tmp_path: Path) -> None:
+    # 90, 70, 40 and 80 % are 20, 0, -30 and 10 points from their mean.
+    assert metrics.sd_of_all(run(tmp_path)) == pytest.approx(((400 + 0 + 900 + 100) / 4) ** 0.5)
+    write_run(tmp_path / "one", "method=fl", matrix={("server", "server"): 0.5})
+    assert isnan(metrics.sd_of_all(load_runs(tmp_path / "one")[0][0]))
 
 
 def test_families_are_those_of_the_clients_that_meet(tmp_path: Path) -> None:

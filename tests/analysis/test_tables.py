@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 import pytest
 
-from ifl.analysis.tables import Table, Value, over_seeds
+from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
 
 T2 = 0.95 / np.sqrt(2 * 0.975 * 0.025)  # 97.5 % quantile of Student's t with 2 degrees of freedom
 TABLE = Table(
@@ -40,6 +40,37 @@ def test_a_mean_over_seeds_says_of_how_many() -> None:
     assert whole.note == ""
     assert str(over_seeds([0.5, None, nan], 0, 100)) == "50 (1 of 3)"
     assert str(over_seeds([None, None], none="not reached")) == "not reached"
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        ([33.1, 91.2], "33.1; 91.2"),  # two seeds say nothing of an interval
+        ([50, 50], "50.0 ± 0.0"),
+        ([50, 51, 52], "51.0 ± 2.5"),
+        ([10, 10, 77], "10.0; 10.0; 77.0"),  # below 0 %
+        ([40, 99, 98.5, 99], "40.0; 99.0; 98.5; 99.0"),  # above 100 %
+        ([70, None, 90], "70.0; 90.0 (2 of 3)"),
+    ],
+)
+def test_the_seeds_stand_where_an_interval_of_an_accuracy_cannot_be(
+    values: list[float | None], text: str
+) -> None:
+    assert str(over_seeds(values, limits=PERCENT)) == text
+
+
+def test_what_is_no_accuracy_may_go_beyond_100_and_a_difference_keeps_its_interval() -> None:
+    assert str(over_seeds([10, 10, 77])) == "32.3 ± 96.1"
+    assert str(over_seeds([100.5, 101], 1)) == "100.5; 101.0"
+    assert str(over_seeds([-1, 3], limits=None)) == "1.0 ± 25.4"
+
+
+def test_seeds_have_a_column_of_their_own_in_csv() -> None:
+    rows: list[list[Cell]] = [["IFL", over_seeds([33.1, 91.2])], ["FSL", over_seeds([50, 51, 52])]]
+    head, first, second = csv.reader(io.StringIO(Table("t", "", ["method", "%"], rows).csv()))
+    assert head == ["method", "%", "%, ±", "%, seeds"]
+    assert first == ["IFL", "62.15", "", "33.1; 91.2"]
+    assert second == ["FSL", "51", "2.48414", ""]
 
 
 def test_markdown_aligns_numbers_and_breaks_on_no_bar() -> None:

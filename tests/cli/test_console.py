@@ -1,9 +1,17 @@
 import io
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+import pytest
+from commands import QUICK, only_run
+from conftest import ROOT
 
-from ifl.cli.console import GridProgress, Progress, class_table, summary
-from ifl.runs.folder import Round
+from ifl.cli.console import GridProgress, Progress, class_table, spell_out, summary
+from ifl.runs.folder import Round, read_about
 
 TESTED = Round(10, 5_000_000, 20_000_000, 0.7, 0.8, 0.6, 1.5, 0.4, 4, 0, 20.0)
 PLAIN = Round(11, 5_500_000, 22_000_000, None, None, None, None, 0.3, 4, 0, 22.0)
@@ -148,3 +156,58 @@ def test_the_class_table_of_many_stays_readable() -> None:
     assert lines[2].split()[:4] == ["client", "0", "0", "1"]
     assert lines[12].split() == ["..."] * 23
     assert lines[-1].split()[-2:] == [str(counts[299, 99]), str(counts[299].sum())]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_a_terminal_of_few_letters_gets_escapes(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = io.BytesIO()
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(raw, encoding=encoding, newline="\n"))
+    spell_out()
+    print("5 → 6", file=sys.stderr, flush=True)
+    print("5 → 6", flush=True)
+    assert raw.getvalue() == b"5 \\u2192 6\n" * 2
+
+
+BARE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("environment", [BARE, {"PYTHONIOENCODING": "ascii"}], ids=["C", "ascii"])
+def test_every_letter_can_be_typed_where_the_terminal_knows_ascii(
+    environment: Mapping[str, str], tmp_path: Path
+) -> None:
+    def said(script: str, *typed: str) -> str:
+        program = [sys.executable, str(ROOT / "scripts" / script), *typed]
+        own = {**os.environ, **environment}
+        ended = subprocess.run(program, capture_output=True, env=own, cwd=tmp_path)
+        assert ended.returncode == 0, ended.stderr
+        assert ended.stdout.isascii()
+        return ended.stdout.decode()
+
+    typed = ["++method.title=größer →", "launcher=local", *QUICK, "outputs=größe"]
+    said("run.py", *typed)
+    assert "Already finished" in said("run.py", *typed)
+    folder = only_run(tmp_path)
+    about = read_about(folder)
+    assert about is not None
+    assert about["method"]["title"] == "größer →"
+    assert "größer" in about["command"]
+    said("plot.py", "größe", "--report")
+    assert "größer →" in (tmp_path / "größe" / "report" / "report.html").read_text("utf-8")
+    if "LC_ALL" in environment:
+        (tmp_path / "own.yaml").write_text("defaults: [config, _self_]\nstudy: größe\n", "utf-8")
+        failed = [
+            sys.executable,
+            str(ROOT / "scripts" / "run.py"),
+            "-cd",
+            ".",
+            "-cn",
+            "own",
+            *QUICK,
+        ]
+        own = {**os.environ, **environment}
+        ended = subprocess.run(failed, capture_output=True, env=own, cwd=tmp_path)
+        assert b"has letters that no file can be named with in this locale; set" in ended.stderr
+        assert ended.stderr.count(b"\n") == 1

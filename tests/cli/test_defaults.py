@@ -21,7 +21,7 @@ from ifl.federation.participation import Participation
 from ifl.federation.schedule import Schedule
 from ifl.federation.workers import Workers
 from ifl.methods.parts.replay import Replay
-from ifl.runs.identity import LATER
+from ifl.runs.identity import LATER, LATER_OF
 
 Call = Callable[..., Any]
 Facts = dict[tuple[str, str], tuple[object, object]]  # what: (value in yaml, default in code)
@@ -140,3 +140,17 @@ def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_th
         assert all(value == 0 for value in same), key  # of noise, where none is 0
     for section in ("augment", "privacy", "evaluate"):  # they came as a whole
         assert {f"{section}.{name}" for name in config[section]} <= {*LATER}
+
+
+# Settings whose default is not what runs of before did.
+OTHERWISE = {
+    ("ifl.methods.fedproto.FedProto", "predict"),
+    ("ifl.methods.ifl_statistics.IFLStatistics", "nonnegative"),
+}
+
+
+@pytest.mark.parametrize("address", LATER_OF)
+def test_what_methods_came_to_have_later_counts_by_what_they_did_before(address: str) -> None:
+    for name, (first, *_) in LATER_OF[address].items():
+        now = default(get_object(address), name)
+        assert (now != first) == ((address, name) in OTHERWISE), name

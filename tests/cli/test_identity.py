@@ -48,16 +48,13 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
     },
     "method": {
         "centralized": "4d9ae5fe",
-        "cse_fsl": "51cc6c48",
         "feddistill": "7a383dc9",
         "fedgh": "12805e4d",
-        "fedproto": "6ad3a925",
         "fl": "671ad5ea",
         "fsl": "2c47eff0",
         "ifl": "5f47e34f",
         "ifl_aligned": "d98e8a55",
         "ifl_frugal": "3e44b6cf",
-        "ifl_statistics": "e35ef2a7",
         "lg_fedavg": "0ccb6a6b",
         "local": "69038fde",
     },
@@ -88,6 +85,12 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
         "paper/homogeneous": "8813a875",
     },
 }
+# Methods whose default is another one now: what the runs of before did is typed, and is found.
+DONE_BEFORE: Mapping[str, str] = {
+    "method=cse_fsl method.sync_clients=false": "51cc6c48",
+    "method=fedproto method.predict=head": "6ad3a925",
+    "method=ifl_statistics method.nonnegative=false": "e35ef2a7",
+}
 W1 = """
 - name: CNN
   base:
@@ -115,6 +118,26 @@ def test_the_default_run_keeps_its_folder() -> None:
 def test_an_option_keeps_its_folder(group: str) -> None:
     found = {option: mark(composed(f"{group}={option}")) for option in FOLDERS[group]}
     assert found == FOLDERS[group]
+
+
+@pytest.mark.parametrize("typed", DONE_BEFORE)
+def test_a_run_of_before_is_found_by_what_it_did_and_not_by_a_default_of_now(typed: str) -> None:
+    before, (method, setting) = DONE_BEFORE[typed], typed.split()
+    assert mark(composed(method, setting)) == before
+    assert mark(composed(method)) != before
+
+
+def test_what_a_method_came_to_have_later_is_its_own_setting() -> None:
+    config = plain(composed("method=fedproto"))
+    told = relevant(config)
+    assert told["method.predict"] == "prototypes"
+    config["method"].pop("predict")  # a run.json of before
+    without = relevant(config)
+    assert without == {k: v for k, v in told.items() if k != "method.predict"}
+    assert without == relevant(plain(composed("method=fedproto", "method.predict=head")))
+    config["method"] |= {"_target_": "mine.Method", "predict": "head", "epochs": 1}
+    assert relevant(config)["method.predict"] == "head"  # of a method of one's own, all counts
+    assert relevant(config)["method.epochs"] == 1
 
 
 def test_a_block_that_says_what_it_could_leave_out_has_the_same_folder() -> None:

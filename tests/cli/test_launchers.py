@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from ifl.cli.config import runs_at_once
 from ifl.cores import available_cores
+from ifl.runs.identity import PLACE
 
 TINY = ["clients=mlp_homogeneous", "rounds=1", "local.tau=1"]
 GRID = ["seed=0,1", "batch_size=16,32", *TINY]
@@ -108,7 +109,7 @@ def test_what_is_composed_follows_from_files_and_overrides_alone() -> None:
     outside = {
         line.split("#")[0].strip() for line in lines if "${oc.env" in line or "${now" in line
     }
-    assert outside == {"root: ${oc.env:IFL_DATA,data}"}  # a place: changes no result
+    assert outside == {PLACE}  # changes no result
 
 
 def timed(outputs: Path, *arguments: str) -> Ended:

@@ -120,3 +120,43 @@ def test_every_data_yaml_says_what_the_networks_need(data: str) -> None:
     assert len(config.shape) in (1, 3)
     assert config.classes >= 2
     assert config.name
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "local.tau=1"]])
+def test_a_variable_of_the_environment_tells_runs_apart(
+    sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = [*sweep, "seed=${oc.env:SEED}", *QUICK[:2], "local.tau=1"]
+    for value, found in (("3", False), ("4", False), ("3", True)):
+        monkeypatch.setenv("SEED", value)
+        ended = command(tmp_path, *typed)
+        assert ended.returncode == 0, ended.stderr
+        assert f"ifl-seed{value}-" in ended.stdout.splitlines()[-1]
+        assert ("Already finished" in ended.stdout) == found
+    assert len(list(tmp_path.rglob("run.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("-1", -1),
+        ("1e-3", 1e-3),
+        ("0.5", 0.5),
+        (".5", 0.5),
+        ("true", True),
+        ("null", None),
+        ("007", "007"),
+        ("1.2.3", "1.2.3"),
+        ("", ""),
+        ("/data 3", "/data 3"),
+        ("nan", "nan"),
+    ],
+)
+def test_a_variable_is_read_as_if_it_was_typed(
+    text: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MINE", text)
+    read = OmegaConf.create({"x": "${oc.env:MINE}", "y": "${oc.env:NONE_SUCH,5}"})
+    assert (read.x, type(read.x)) == (value, type(value))
+    assert read.y == 5

@@ -6,9 +6,10 @@ import pytest
 from conftest import composed, sweeper
 from omegaconf import OmegaConf
 
+from ifl.cli.arguments import addable
 from ifl.cli.build import assemble
 from ifl.cli.config import plain
-from ifl.cli.unread import addable, parameters
+from ifl.cli.unread import parameters
 from ifl.errors import ConfigError
 from ifl.runs.identity import fingerprint
 

@@ -97,8 +97,8 @@ def names(value: Any) -> Any:
     [
         (IFL(), set()),
         (IFL(replay=Replay(pools=2), align=Align(1)), {"pools"}),
-        (IFLStatistics(), {"clients"}),
-        (IFLStatistics(align=Align(1)), {"clients", "gaussians"}),
+        (IFLStatistics(nonnegative=False), {"clients"}),
+        (IFLStatistics(align=Align(1), nonnegative=False), {"clients", "gaussians"}),
         (FedProto(), {"prototypes"}),
         (FedDistill(), {"teachers"}),
         (Centralized(), {"sent"}),

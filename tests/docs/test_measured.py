@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -122,6 +123,58 @@ LIKENESS = "sent,seed,ssim\nz,0,0.1\nz,0,0.3\nz,0,0.5\nz,1,0.5\nmeans,1,9\n"
 
 def test_rows_are_averaged_within_a_seed_and_then_over_seeds(pages: Path) -> None:
     (pages / "images.csv").write_text(LIKENESS, encoding="utf-8")
-    half = 12.706 * 0.1  # t(1) standard errors of 0.3 and 0.5
     text = measured.Cell("images.csv", "z", "ssim", ".2f ±", "seed").text()
-    assert text == f"0.40 ± {half:.2f}"
+    assert text == "0.30; 0.50"  # of two seeds an interval says nothing
+    (pages / "images.csv").write_text(f"{LIKENESS}z,2,0.55\n", encoding="utf-8")
+    measured.rows_of.cache_clear()
+    half = 4.303 * np.std([0.3, 0.5, 0.55], ddof=1) / np.sqrt(3)  # t(2) standard errors
+    text = measured.Cell("images.csv", "z", "ssim", ".2f ±", "seed").text()
+    assert text == f"0.45 ± {half:.2f}"
+
+
+FEW = (
+    'who,seeds,mean (%),"mean (%), ±","mean (%), seeds",gain (points),"gain (points), ±"\n'
+    "new,2,60,,57; 63,1,25.4\nold,2,60,38.1186,,1,25.4\nmany,3,12,20.5,,1,2\none,1,60,,,1,\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "told"),
+    [
+        ("new", "mean (%)", "57.0; 63.0"),
+        ("old", "mean (%)", "57.0; 63.0"),  # of two seeds, from their interval
+        ("old", "gain (points)", "1.0 ± 25.4"),  # paired
+        ("one", "mean (%)", "60.0"),
+    ],
+)
+def test_the_seeds_stand_where_an_interval_says_nothing(
+    pages: Path, row: str, column: str, told: str
+) -> None:
+    (pages / "few.csv").write_text(FEW, encoding="utf-8")
+    assert measured.Cell("few.csv", row, column, ".1f ±").text() == told
+    assert measured.Cell("few.csv", row, column, ".1f").text() == told.split(" ±")[0].replace(
+        "57.0; 63.0", "60.0"
+    )
+    with pytest.raises(measured.DefinitionError, match=", cannot be; define it over seeds"):
+        measured.Cell("few.csv", "many", "mean (%)", ".1f ±").text()
+
+
+def test_fractions_of_seeds_are_accuracies(pages: Path) -> None:
+    (pages / "few.csv").write_text("who,seed,share\nFL,0,0.1\nFL,1,0.1\nFL,2,0.77\n")
+    cell = measured.Cell("few.csv", "FL", "share", ".1% ±", "seed")
+    assert cell.text() == "10.0; 10.0; 77.0"
+
+
+def test_a_row_may_take_one_cell_from_elsewhere(pages: Path) -> None:
+    (pages / "images.csv").write_text(LIKENESS, encoding="utf-8")
+    own = {"file": "images.csv", "row": "z", "column": "ssim", "form": ".1f", "over": "seed"}
+    definition = {
+        "file": "results.csv",
+        "head": "who",
+        "rows": {"IFL": {"row": "IFL", "likeness": own}},
+        "columns": {
+            "%": {"column": "mean (%)", "form": ".1f"},
+            "likeness": {"column": "share", "form": ".1f"},
+        },
+    }
+    assert measured.table(definition).splitlines()[-1] == "| IFL | 83.2 | 0.4 |"

@@ -1,8 +1,10 @@
 """Whatever a user's code draws, and from whichever generator, follows from the seed."""
 
 import random
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import torch
 from conftest import DIM, MOMENTUM, SHAPE, SMALL, TINY, Build, clients, equal, parameters
 from torch import Tensor, nn
 
+from ifl.cli.run import main
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Envelope, Float32
 from ifl.errors import ConfigError
@@ -127,6 +130,88 @@ def test_what_follows_no_seed_is_refused(tiny: Build) -> None:
     )
     with pytest.raises(ConfigError, match="other outputs of the same samples, weights and random"):
         tiny(IFL(), unseeded)
+
+
+class Kept(nn.Module):
+    """Takes features in an order that it draws without a seed, and keeps where no state is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = mlp_base(SHAPE, [], DIM)
+        self.order = np.random.default_rng().permutation(36)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x.flatten(1)[:, self.order].reshape(x.shape))  # type: ignore[no-any-return]
+
+
+def unseeded_weights() -> nn.Module:
+    block = mlp_base(SHAPE, [], DIM)
+    with torch.no_grad():
+        for parameter in block.parameters():
+            drawn = np.random.default_rng().normal(0, 0.1, tuple(parameter.shape))
+            parameter.copy_(torch.from_numpy(drawn))
+    return block
+
+
+def unseeded_width() -> nn.Module:
+    return mlp_base(SHAPE, [random.SystemRandom().randint(3, 10**3)], DIM)
+
+
+@pytest.mark.parametrize(
+    ("base", "differs"),
+    [
+        (unseeded_weights, "base.1.weight"),
+        (unseeded_width, "base.1.weight"),
+        (Kept, "its outputs"),
+    ],
+    ids=["weights", "width", "kept elsewhere"],
+)
+def test_a_start_that_follows_no_seed_is_refused(
+    base: Callable[[], nn.Module], differs: str, tiny: Build
+) -> None:
+    with pytest.raises(ConfigError, match=r"client 1 \(own\): made again from the same seed") as e:
+        tiny(IFL(), SMALL, Member("own", base, SMALL.modular))
+    assert f"({differs} differs); draw from torch's" in str(e.value)
+
+
+class Everything(nn.Module):
+    """Draws its start from all generators, has a lazy layer and dropout, and noise in training."""
+
+    def __init__(self, fusion_dim: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(784, random.randint(20, 40))
+        self.last, self.dropout = nn.LazyLinear(fusion_dim), nn.Dropout(0.3)
+        with torch.no_grad():
+            drawn = np.random.normal(0, 0.1, tuple(self.first.weight.shape))
+            self.first.weight.copy_(torch.from_numpy(drawn))
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.dropout(torch.relu(self.first(x.flatten(1))))
+        if self.training:
+            z = z + 0.01 * torch.as_tensor(np.random.randn(*z.shape), dtype=torch.float32)
+        return self.last(z)  # type: ignore[no-any-return]
+
+
+def test_the_same_command_in_two_folders_gives_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = "clients.members.0.base"
+    typed = [f"{own}._target_={__name__}.Everything", f"~{own}.widths", "clients.count=2"]
+    typed += ["clients=mlp_homogeneous", "rounds=3", "eval_every=1", "local.tau=2"]
+    tables = []
+    for name, workers in (("one", 1), ("two", 1), ("three", 2)):
+        random.seed()
+        np.random.seed()
+        torch.seed()
+        more = [f"runtime.workers={workers}", f"outputs={tmp_path / name}"]
+        monkeypatch.setattr(sys, "argv", ["run.py", *typed, *more])
+        monkeypatch.setenv("OMP_NUM_THREADS", "1")
+        monkeypatch.setenv("MKL_NUM_THREADS", "1")
+        assert main() == 0
+        (path,) = (tmp_path / name).rglob("rounds.csv")
+        tables.append([row.rpartition(",")[0] for row in path.read_text("utf-8").splitlines()])
+    assert tables[0] == tables[1] == tables[2]
+    assert len(tables[0]) == 4
 
 
 class Jitter(torch.optim.SGD):

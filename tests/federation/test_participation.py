@@ -1,6 +1,6 @@
 """Rounds that not all clients finish: who comes, who is refused, and what becomes of the rest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from ifl.data.dataset import Shard
 from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation.build import Federation
 from ifl.federation.engine import Outcome
+from ifl.federation.member import Member
 from ifl.federation.participation import Participation
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
@@ -55,6 +56,7 @@ from ifl.methods.ifl_statistics import IFLStatistics
 from ifl.methods.lg_fedavg import LGFedAvg
 from ifl.methods.local import Local
 from ifl.methods.parts.averaging import state
+from ifl.methods.parts.row_selection import Upload
 from ifl.methods.parts.split_server import ModularBlocks
 from ifl.runs.folder import RunFolder, read_about
 
@@ -322,11 +324,15 @@ LIES = [
     (FedTGP(tau=2, epochs=2), 0),
     (FedDistill(tau=2), 0),
     (IFLStatistics(tau=2), 0),
-    (CSEFSL(tau=2, h=1), 0),
+    (FL(tau=2, send="updates", error_feedback=True), 0),
+    (LGFedAvg(tau=2, send="updates"), 0),
+    (FedProto(tau=2, predict="head"), 0),
+    (FedGH(tau=2, epochs=2, batch_size=3), 0),
+    (CSEFSL(tau=2, h=1, sync_clients=False), 0),
+    (CSEFSL(tau=2, h=2), 1),
     (FedLite(tau=2), 0),
     (FSLSAGE(tau=2, h=1), 0),
     (FSLSAGE(tau=2, h=2, sync_base=True), 1),
-    (CSEFSL(tau=2, h=2, sync_clients=True), 1),
 ]
 
 
@@ -419,3 +425,44 @@ def test_a_bad_upload_stops_the_run_which_keeps_its_rows_and_says_why(
     assert about["finished"] is False
     assert about["stop_reason"].startswith(reason)
     assert len(pd.read_csv(tmp_path / "rounds.csv")) == 1
+
+
+def normalised() -> nn.Module:
+    return nn.Sequential(nn.Linear(DIM, 6), nn.BatchNorm1d(6), nn.Linear(6, CLASSES))
+
+
+NORMED = Member("normed", SMALL.base, normalised)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (IFL(tau=1, upload=Upload(rows=1)), {"participation": Participation(fraction=0.5)}),
+        (IFL(tau=1, upload=Upload(rows=1)), {"participation": Participation(dropout=0.1)}),
+        (IFL(tau=1, upload=Upload(rows=1)), {"on_bad_upload": "skip"}),
+        (IFL(tau=1, upload=Upload(rows=1)), {"count": 1}),
+        (IFL(tau=1, upload=Upload(rows=1), stage2="per_client"), {}),
+        (IFL(tau=1, relay="sample", relay_rows=1), {}),
+    ],
+)
+def test_a_block_that_cannot_learn_from_the_smallest_pool_is_refused_before_training(
+    method: IFL, settings: Mapping[str, Any], tiny: Build
+) -> None:
+    with pytest.raises(ConfigError, match="modular block cannot learn from one row") as refused:
+        tiny(method, NORMED, **settings)
+    assert "clients in a round; raise method.relay_rows" in str(refused.value)
+    play(tiny(method, SMALL, **settings), 2)  # without a normalisation it can
+
+
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (IFL(tau=1, upload=Upload(rows=1)), {}),
+        (IFL(tau=1, upload=Upload(rows=2)), {"participation": Participation(dropout=0.5)}),
+        (IFL(tau=1, relay="sample", relay_rows=2), {"on_bad_upload": "skip"}),
+    ],
+)
+def test_one_that_gets_two_rows_at_least_is_trained(
+    method: IFL, settings: Mapping[str, Any], tiny: Build
+) -> None:
+    play(tiny(method, NORMED, **settings), 4)

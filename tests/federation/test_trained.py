@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import DIM, SMALL, WIDE, Build, composed, options
+from conftest import DIM, SMALL, VARIANTS, WIDE, Build, composed, options
 from torch import Tensor, nn
 
 import ifl
@@ -38,10 +38,6 @@ def trained(path: Path, *overrides: str) -> Federation:
     with RunFolder(path) as folder:
         run(federation, folder, {"config": plain(config)}, ENDS)
     return federation
-
-
-VARIANTS = ["fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
-VARIANTS += ["fedlite method.sync_base=true", "fsl_sage method.sync_base=true"]
 
 
 @pytest.mark.parametrize("option", [*options("method"), *VARIANTS])

@@ -6,7 +6,19 @@ from threading import current_thread, main_thread
 
 import pytest
 import torch
-from conftest import SMALL, TINY, WIDE, Build, clients, composed, equal, options, parameters, play
+from conftest import (
+    SMALL,
+    TINY,
+    VARIANTS,
+    WIDE,
+    Build,
+    clients,
+    composed,
+    equal,
+    options,
+    parameters,
+    play,
+)
 from torch import Tensor, nn
 
 from ifl.cli.build import assemble
@@ -108,9 +120,9 @@ def state(federation: Federation) -> list[Tensor]:
     return [p for me in clients(federation) for p in parameters(me.model)]
 
 
-@pytest.mark.parametrize("method", options("method"))
+@pytest.mark.parametrize("method", [*options("method"), *VARIANTS])
 def test_two_workers_give_what_one_gives_to_the_last_bit(method: str) -> None:
-    base = [f"method={method}", "clients=mlp_homogeneous", "local.tau=2", "batch_size=8"]
+    base = [*f"method={method}".split(), "clients=mlp_homogeneous", "local.tau=2", "batch_size=8"]
     one, two = (assemble(composed(*base, f"runtime.workers={n}")) for n in (1, 2))
     assert [one.engine.round(n) for n in (1, 2)] == [two.engine.round(n) for n in (1, 2)]
     assert equal(state(one), state(two))

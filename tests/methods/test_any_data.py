@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import DIM, MOMENTUM, composed, options
+from conftest import DIM, MOMENTUM, VARIANTS, composed, options
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -21,7 +21,12 @@ from ifl.methods.local import Local
 from ifl.models import mlp_base, mlp_modular
 
 VOCABULARY, LENGTH, CLASSES = 12, 5, 3
-ONE_ARCHITECTURE = dict.fromkeys(("fl", "lg_fedavg", "fedgh"), "mlp_homogeneous")
+AVERAGING = ("fl", "lg_fedavg", "fedgh", "cse_fsl")  # or sharing: of one architecture
+ONE_ARCHITECTURE = {
+    option: "mlp_homogeneous"
+    for option in (*options("method"), *VARIANTS)
+    if option.split()[0] in AVERAGING
+}
 
 
 def sequences(count: int, seed: int, dtype: torch.dtype = torch.int32) -> Shard:
@@ -70,19 +75,29 @@ def rounds(federation: Federation) -> tuple[object, ...]:
     return (*losses, found.accuracy, dict(engine.channel.ledger.totals))
 
 
-@pytest.mark.parametrize("option", options("method"))
+@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
 def test_every_method_runs_on_a_table(option: str) -> None:
     clients = ONE_ARCHITECTURE.get(option, "tabular")
-    chosen = (f"method={option}", f"clients={clients}", "clients.count=2", "data=breast_cancer")
+    if "sync_" in option:  # of base blocks
+        clients = "mlp_homogeneous"
+    chosen = (
+        *f"method={option}".split(),
+        f"clients={clients}",
+        "clients.count=2",
+        "data=breast_cancer",
+    )
     small = ("batch_size=8", "local.tau=2", "fusion.dim=16", "optimizer.lr=0.1")
     rounds(assemble(composed(*chosen, *small)))
 
 
-@pytest.mark.parametrize("option", options("method"))
+@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
 def test_every_method_runs_on_sequences_of_tokens(option: str) -> None:
-    method = instantiate(composed(f"method={option}", "local.tau=2").method)
-    members = [reader(4)] if option in ONE_ARCHITECTURE else [reader(4), reader(6)]
-    assert rounds(read(method, *members)) == rounds(read(method, *members))
+    config = composed(*f"method={option}".split(), "local.tau=2")
+    method, codec = instantiate(config.method), instantiate(config.codec)
+    alike = option in ONE_ARCHITECTURE or "sync_" in option
+    members = [reader(4)] if alike else [reader(4), reader(6)]
+    twice = [rounds(read(method, *members, codec=codec)) for _ in range(2)]
+    assert twice[0] == twice[1]
 
 
 def test_four_networks_learn_the_table() -> None:

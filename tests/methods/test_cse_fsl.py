@@ -62,7 +62,7 @@ def test_it_is_the_papers_algorithm_written_out(sync: bool, tiny: Build) -> None
 
 
 def test_clients_learn_as_without_communication_and_the_server_beside_them(tiny: Build) -> None:
-    federation, alone = tiny(CSEFSL(), SMALL, WIDE), tiny(Local(), SMALL, WIDE)
+    federation, alone = tiny(CSEFSL(sync_clients=False), SMALL, WIDE), tiny(Local(), SMALL, WIDE)
     start = parameters(clients(federation)[0].model.modular)
     play(federation, 3)
     play(alone, 3)
@@ -77,7 +77,7 @@ def test_clients_learn_as_without_communication_and_the_server_beside_them(tiny:
 def test_z_costs_a_share_of_1_in_h_of_split_learnings_and_nothing_comes_down(
     h: int, tiny: Build
 ) -> None:
-    ours, split = tiny(CSEFSL(tau=6, h=h), WIDE, count=3), tiny(FSL(tau=6), WIDE, count=3)
+    ours, split = tiny(CSEFSL(6, h, False), WIDE, count=3), tiny(FSL(tau=6), WIDE, count=3)
     mine, theirs = (
         sum(row[3] for rows in play(f, 1) for row in rows if row[2] == "z") for f in (ours, split)
     )
@@ -115,5 +115,12 @@ def test_settings_out_of_range_are_sentences(tiny: Build) -> None:
         CSEFSL(h=0)
     with pytest.raises(ConfigError, match="sync_clients must be true or false, got 1"):
         CSEFSL(sync_clients=1)  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="cse_fsl with method.sync_clients=true averages param"):
-        tiny(CSEFSL(sync_clients=True), SMALL, WIDE)
+    refused = "cse_fsl averages parameters .*, or method.sync_clients=false .CSE-FSL without averag"
+    with pytest.raises(ConfigError, match=refused):
+        tiny(CSEFSL(), SMALL, WIDE)
+
+
+def test_its_title_says_if_nothing_is_averaged() -> None:
+    assert CSEFSL().title == "CSE-FSL"
+    assert CSEFSL(sync_clients=False).title == "CSE-FSL without averaging"
+    assert CSEFSL(sync_clients=False, title="Mine").title == "Mine"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import composed, options, play
+from conftest import VARIANTS, composed, options, play
 from omegaconf import OmegaConf
 
 from ifl.cli.build import assemble, make
@@ -16,8 +16,9 @@ from ifl.runs.legacy import TITLES, method_of_before
 from ifl.runs.method import method_entry
 
 UPLOADS = {"each round": [True, True], "once": [True, False], "never": [False, False]}
-VARIANTS = ["fsl method.sync_base=true", "cse_fsl method.sync_clients=true"]
-VARIANTS += ["fedlite method.sync_base=true", "fsl_sage method.sync_base=true"]
+
+
+LATER_KINDS = {"logits", "factor", "held"}
 
 
 def federation(typed: str) -> Federation:
@@ -57,7 +58,27 @@ def test_runs_of_before_have_the_title_of_now(option: str) -> None:
     method = make(composed(f"method={option}").method)
     before = method_of_before(option)
     assert (before["title"], before["sends"]) == (method.title, method.sends)
-    assert before["kinds"].keys() >= method.kinds.keys() - {"logits"}  # these were called logits
+    assert before["kinds"].keys() >= method.kinds.keys() - LATER_KINDS
+
+
+@pytest.mark.parametrize(
+    ("option", "settings", "title"),
+    [
+        ("fedproto", {"lam": 1.0}, "FedProto, by modular blocks"),
+        ("fedproto", {"predict": "prototypes"}, "FedProto"),
+        ("cse_fsl", {"sync_clients": False}, "CSE-FSL without averaging"),
+        ("cse_fsl", {"sync_clients": True}, "CSE-FSL"),
+        ("fl", {}, "FL"),
+    ],
+)
+def test_a_run_of_before_is_called_by_what_it_did(
+    option: str, settings: dict[str, object], title: str
+) -> None:
+    about = {"choices": {"method": option}, "config": {"method": settings}}
+    assert method_entry(about).title == title
+    named = {"title": TITLES[option], "sends": "each round", "kinds": {}}
+    assert method_entry({**about, "method": named}).title == title
+    assert method_entry({**about, "method": {**named, "title": "Mine"}}).title == "Mine"
 
 
 def test_a_method_that_says_nothing_is_called_by_its_choice() -> None:

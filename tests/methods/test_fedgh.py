@@ -1,4 +1,6 @@
 from copy import deepcopy
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -24,17 +26,17 @@ from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message
 from ifl.data.partition import Classes
-from ifl.errors import ConfigError, MessageError
+from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation.build import Federation, build
 from ifl.methods.fedgh import FedGH, FedGHServer
+from ifl.seeding import derive
 
 WIDE_BASE = member("wide base", [12], [])  # SMALL's modular block behind another base block
 
 
-def two_classes_each(batch_size: int = 8) -> Federation:
+def two_classes_each(method: FedGH = FedGH(tau=2), batch_size: int = 8) -> Federation:  # noqa: B008
     training = Training(Optimizers(PLAIN, PLAIN), batch_size=batch_size)
-    members = [SMALL, WIDE_BASE]
-    return build(TINY, Classes(2), members, 3, FedGH(tau=2), training, Float32(), DIM)
+    return build(TINY, Classes(2), [SMALL, WIDE_BASE], 3, method, training, Float32(), DIM)
 
 
 def descend(loss: torch.Tensor, module: nn.Module) -> None:
@@ -45,10 +47,12 @@ def descend(loss: torch.Tensor, module: nn.Module) -> None:
             weight.sub_(0.05 * grad)
 
 
-def test_it_is_the_papers_algorithm_written_out() -> None:
-    federation, twins = two_classes_each(), clients(two_classes_each())
-    common = deepcopy(twins[0].model.modular)
-    for _ in range(3):
+@pytest.mark.parametrize("settings", [{}, {"epochs": 3}, {"epochs": 2, "batch_size": 4}])
+def test_it_is_the_papers_algorithm_written_out(settings: dict[str, Any]) -> None:
+    federation = two_classes_each(FedGH(tau=2, **settings))
+    twins = clients(two_classes_each())
+    common, size = deepcopy(twins[0].model.modular), settings.get("batch_size")
+    for number in range(1, 4):
         means = []
         for me in twins:
             for _ in range(2):
@@ -60,8 +64,16 @@ def test_it_is_the_papers_algorithm_written_out() -> None:
                     if len(mine):
                         means.append((mine.mean(dim=0), torch.tensor(c)))
         assert len(means) == 6
-        for z, label in means:
-            descend(cross_entropy(common(z), label), common)
+        draws = torch.Generator().manual_seed(derive(0, "server", "modules", number, 0))
+        for _ in range(settings.get("epochs", 1)):
+            if size is None:
+                for z, label in means:
+                    descend(cross_entropy(common(z), label), common)
+                continue
+            order = torch.randperm(6, generator=draws).tolist()
+            for part in (order[:size], order[size:]):
+                z, y = (torch.stack(rows) for rows in zip(*(means[i] for i in part), strict=True))
+                descend(cross_entropy(common(z), y), common)
         for me in twins:
             me.model.modular.load_state_dict(common.state_dict())
     play(federation, 3)
@@ -98,6 +110,7 @@ def test_bytes_are_the_closed_form_and_know_no_batch_size() -> None:
     expected = [(up, n * (size + header(**packed(modular))))] * 2
     assert totals(federation, 2) == expected
     assert totals(two_classes_each(batch_size=32), 2) == expected
+    assert totals(two_classes_each(FedGH(tau=2, epochs=3)), 2) == expected
 
 
 def test_who_was_away_gets_the_newest_block_before_its_first_step(tiny: Build) -> None:
@@ -136,3 +149,21 @@ def test_wrong_means_are_refused(change: dict[str, torch.Tensor], reason: str, t
 def test_different_modular_blocks_are_refused_with_a_way_out(tiny: Build) -> None:
     with pytest.raises(ConfigError, match="fedgh shares the modular block .* clients=paper_one"):
         tiny(FedGH(), SMALL, WIDE)
+
+
+@pytest.mark.parametrize("size", [None, 3])
+def test_a_server_that_diverges_is_told(size: int | None, tiny: Build) -> None:
+    method = FedGH(epochs=2, batch_size=size)
+    engine = tiny(method, optimizer=partial(torch.optim.SGD, lr=1e-3)).engine
+    (optimizer,) = engine.server.optimizers()
+    optimizer.param_groups[0]["lr"] = float("inf")
+    told = f"the training loss of {'the server' if size else 'client 0'} is nan in step 2"
+    with pytest.raises(DivergenceError, match=told):
+        engine.round(1)
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"epochs": True}, {"batch_size": 0}])
+def test_epochs_and_batches_are_whole_numbers(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ConfigError, match=f"method.{name} must be a whole number >= 1, got"):
+        FedGH(**wrong)

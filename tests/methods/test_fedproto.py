@@ -28,11 +28,14 @@ from ifl.data.dataset import Shard
 from ifl.data.partition import Classes
 from ifl.errors import ConfigError, MessageError
 from ifl.federation.build import Federation, build
+from ifl.federation.evaluation import Compositions
 from ifl.federation.member import Member
 from ifl.methods.fedproto import FedProto, FedProtoServer, Prototypes
 from ifl.methods.local import Local
 from ifl.methods.parts.class_statistics import fusion_means
+from ifl.methods.parts.prototypes import NearestPrototype
 from ifl.models import mlp_base, mlp_modular
+from ifl.runs.made import made
 from ifl.seeding import rng
 
 
@@ -119,14 +122,18 @@ def test_the_server_averages_by_samples_of_a_class(tiny: Build) -> None:
     assert server.state() == {}
 
 
-def test_bytes_are_the_closed_form_of_the_classes_that_are_held() -> None:
-    federation = two_classes_each(FedProto(), count=4)
+@pytest.mark.parametrize("predict", ["prototypes", "head"])
+def test_bytes_are_the_closed_form_of_the_classes_that_are_held(predict: str) -> None:
+    federation, n = two_classes_each(FedProto(predict=predict), count=4), 4
     up = down = 0
     for me in clients(federation):
         c = len(torch.unique(me.shard.y))
         z = ("F32", [c, DIM], 4)
         up += c * (4 * DIM + 1 + 4) + header(z=z, y=("U8", [c], 1), samples=("I32", [c], 4))
         down += c * 4 * DIM + header(z=z)
+    if predict == "prototypes":
+        c = CLASSES
+        down = n * (c * (4 * DIM + 1) + header(z=("F32", [c, DIM], 4), y=("U8", [c], 1)))
     assert totals(federation, 3) == [(up, down)] * 3
 
 
@@ -137,9 +144,87 @@ def test_a_class_costs_the_papers_50_numbers_at_its_mnist_setting() -> None:
     federation = build(TINY, Classes(3), [wide], 4, FedProto(), training, Float32(), 50)
     held = sum(len(me.classes) for me in clients(federation))
     (rows,) = play(federation, 1)
-    for direction in ("up", "down"):
+    for direction, classes in (("up", held), ("down", 4 * CLASSES)):
         numbers = sum(row[3] for row in rows if row[0] == direction and row[2] == "z") / 4
-        assert numbers == 50 * held
+        assert numbers == 50 * classes
+
+
+def test_a_sample_is_of_the_class_of_the_nearest_prototype() -> None:
+    federation = two_classes_each(FedProto(tau=5))
+    play(federation, 5)
+    engine = federation.engine
+    bases, modulars = engine.method.blocks(engine.clients, engine.server)
+    assert [*bases] == ["0", "1", "2"]
+    assert [*modulars] == ["server"]
+    common = written_prototypes(federation)
+    x, y = TINY.test.inputs(), TINY.test.y
+    found = engine.evaluate(x, y)
+    assert isinstance(found, Compositions)
+    for owner, base in bases.items():
+        with torch.no_grad():
+            z = base(x)
+        near = [min(common, key=lambda c: float((row - common[c]).norm())) for row in z]
+        right = sum(a == b for a, b in zip(near, y.tolist(), strict=True)) / len(y)
+        assert found.accuracy[owner, "server"] == right
+
+
+def test_any_base_block_predicts_by_them(tiny: Build) -> None:
+    federation = tiny(FedProto(tau=5), SMALL, WIDE)
+    play(federation, 25)
+    assert federation.engine.evaluate(TINY.test.inputs(), TINY.test.y).mean > 0.4  # chance: 0.25
+
+
+def written_prototypes(federation: Federation) -> dict[int, torch.Tensor]:
+    """The mean z of each class over the shards of those who hold it."""
+    common = {}
+    for c in range(CLASSES):
+        with torch.no_grad():
+            mine = [me.model.base(me.shard.inputs()[me.shard.y == c]) for me in clients(federation)]
+        common[c] = torch.cat(mine).mean(dim=0)
+    return common
+
+
+def test_prototypes_and_heads_are_two_readings_of_one_training() -> None:
+    both = [two_classes_each(FedProto(tau=2, predict=p)) for p in ("prototypes", "head")]
+    for federation in both:
+        play(federation, 3)
+    for one, other in zip(*map(clients, both), strict=True):
+        assert equal(parameters(one.model), parameters(other.model))
+    titles = [federation.engine.method.title for federation in both]
+    assert titles == ["FedProto", "FedProto, by modular blocks"]
+    assert FedProto(predict="head", title="Mine").title == "Mine"
+
+
+def test_a_class_without_a_prototype_is_never_guessed_and_far_z_are_told_apart() -> None:
+    block = NearestPrototype(2, 4)
+    far = 1e4
+    block.learn(torch.tensor([[far, 0.5], [far, 0.0]]), torch.tensor([1, 3]))
+    logits = block(torch.tensor([[far, 0.1], [far, 0.4]]))
+    assert logits.argmax(dim=1).tolist() == [3, 1]
+    assert torch.allclose(logits[:, [1, 3]], -torch.tensor([[0.16, 0.01], [0.01, 0.16]]))
+    assert logits[:, [0, 2]].isneginf().all()
+    z, y = block.held()
+    assert y.tolist() == [1, 3]
+    z.zero_()
+    assert block.prototypes[1, 0] == far
+    assert isinstance(made(block.made_of), NearestPrototype)
+
+
+def test_of_a_class_that_nobody_sent_the_prototype_stays() -> None:
+    federation = two_classes_each(FedProto(tau=1), count=2)
+    engine = federation.engine
+    everyone = clients(federation)
+    only = set(everyone[0].classes.tolist()) - set(everyone[1].classes.tolist())
+    assert only
+    play(federation, 1)
+    assert isinstance(engine.server, FedProtoServer)
+    assert engine.server.nearest
+    before = engine.server.nearest.prototypes.clone()
+    engine.clients = everyone[1:]
+    play(federation, 1)
+    engine.clients = everyone
+    for c, (now, then) in enumerate(zip(engine.server.nearest.prototypes, before, strict=True)):
+        assert torch.equal(now, then) == (c not in everyone[1].classes.tolist())
 
 
 @pytest.mark.parametrize(
@@ -187,3 +272,8 @@ def test_who_was_away_goes_on_with_the_prototypes_that_it_has(tiny: Build) -> No
 def test_lambda_is_a_number_from_0_on(lam: float) -> None:
     with pytest.raises(ConfigError, match="method.lam must be a number >= 0, got"):
         FedProto(lam=lam)
+
+
+def test_it_predicts_in_one_of_two_ways() -> None:
+    with pytest.raises(ConfigError, match="method.predict must be one of prototypes, head, got me"):
+        FedProto(predict="me")

@@ -11,6 +11,7 @@ from conftest import (
     PLAIN,
     SMALL,
     TINY,
+    VARIANTS,
     WIDE,
     Build,
     clients,
@@ -309,9 +310,10 @@ def small(*overrides: str) -> Federation:
     return assemble(composed("clients.count=2", "batch_size=4", "local.tau=1", *overrides))
 
 
-@pytest.mark.parametrize("option", options("method"))
+@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
 def test_every_method_yaml_keeps_the_contract(option: str) -> None:
-    federation = small(f"method={option}", "clients=mlp_homogeneous", "fusion.dim=16")
+    typed = (*f"method={option}".split(), "clients=mlp_homogeneous", "fusion.dim=16")
+    federation = small(*typed)
     engine = federation.engine
     outcome = engine.round(1)
     assert 0 < (outcome.train_loss or 0) < 10
@@ -325,12 +327,9 @@ def test_every_method_yaml_keeps_the_contract(option: str) -> None:
     }
     client_tensors = {t.data_ptr() for me in engine.clients for t in me.model.state_dict().values()}
     assert not server_tensors & client_tensors
-    again = small(f"method={option}", "clients=mlp_homogeneous", "fusion.dim=16").engine
+    again = small(*typed).engine
     assert again.round(1) == outcome
     assert engine.channel.ledger.close_round() == again.channel.ledger.close_round()
-
-
-VARIANTS = ("fsl method.sync_base=true", "cse_fsl method.sync_clients=true")
 
 
 @pytest.mark.parametrize("option", [*options("method"), *VARIANTS])

@@ -15,7 +15,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import SMALL, Build, composed, equal, options
+from conftest import SMALL, VARIANTS, Build, composed, equal, options
 from interrupted import SCRIPT, TYPED, assert_equal_files, here
 from liars import Liar
 from torch import nn
@@ -103,16 +103,7 @@ def test_every_method_goes_on_bit_for_bit(option: str, tmp_path: Path) -> None:
     assert_goes_on(lambda: small(f"method={option}"), tmp_path)
 
 
-@pytest.mark.parametrize(
-    "typed",
-    [
-        *options("method"),
-        "fsl method.sync_base=true",
-        "cse_fsl method.sync_clients=true",
-        "fedlite method.sync_base=true",
-        "fsl_sage method.sync_base=true",
-    ],
-)
+@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
@@ -136,7 +127,8 @@ def test_views_of_images_and_falling_rates_go_on_bit_for_bit(method: str, tmp_pa
         FML(tau=1),
         FedTGP(tau=1, epochs=2),
         FedDistill(tau=1),
-        CSEFSL(tau=1, h=1, sync_clients=True),
+        FL(tau=1, send="updates", error_feedback=True),
+        CSEFSL(tau=1, h=1),
         FedLite(tau=1, width=4),
         FSLSAGE(tau=2, h=1, align_every=3, sync_base=True),
         IFLStatistics(tau=1, steps=2, align=Align(1.0)),

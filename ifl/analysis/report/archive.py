@@ -134,7 +134,7 @@ def keep(part: Kept, folder: Path) -> Path:
                 picture[width] = name
                 before.discard(name)
     text = json.dumps(about, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    _replace(path, text.encode())
+    _replace(path, text.encode(errors="backslashreplace"))
     for name in before:  # of figures that it has no more
         path.with_name(name).unlink(missing_ok=True)
     return path
@@ -214,4 +214,6 @@ def _is_nan(value: object) -> bool:
 
 
 def _cell(plain: str | int | Mapping[str, Any]) -> Cell:
-    return Value(**{"mean": nan, **plain}) if isinstance(plain, Mapping) else plain
+    if not isinstance(plain, Mapping):
+        return plain
+    return Value(**{"mean": nan, **plain, "seeds": tuple(plain.get("seeds", ()))})

@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ifl.analysis.report.archive import Kept
+from ifl.analysis.report.opening import opening
 from ifl.analysis.studies import Table
 from ifl.analysis.studies.base import COUNT, ENDED
 
@@ -47,6 +48,7 @@ def page(shown: Sequence[Kept], notes: Sequence[str] = ()) -> str:
         style=(HERE / "page.css").read_text(encoding="utf-8"),
         remarks=[" ".join(text.split()) for text in remarks],
         shown=shown,
+        opening=opening(shown),
         claims=claims(shown),
         holds=HOLDS,
         notes=notes,

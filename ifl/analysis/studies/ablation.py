@@ -5,10 +5,11 @@ from math import isnan
 
 from matplotlib.figure import Figure
 
-from ifl.analysis.charts import look, panels
+from ifl.analysis.charts import panels
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import parts
 from ifl.analysis.metrics import PER_CLIENT, last
-from ifl.analysis.studies.base import Claim, Study, difference, final
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, difference, final
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
 NONE, ALL = "the paper's IFL", "all ingredients"
@@ -62,17 +63,19 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracies with each ingredient alone and with all others."""
     figure, all_axes = panels(2, 5, sharey=True)
     places = {name: len(INGREDIENTS) - n for n, name in enumerate(INGREDIENTS)}
+    base = parts("ifl", 1)[0]
     for axes, (title, (common, own)) in zip(all_axes, ways(groups).items(), strict=True):
         if common:
             mean = over_seeds(common.each(final("accuracy_mean"))).mean
-            axes.axvline(mean, **look(1, common.name, marker=False))
-            axes.legend(fontsize="small", loc="lower left")
+            axes.axvline(mean, color=base["color"], linestyle="--", label=common.name)
+            foot = {"xycoords": axes.get_xaxis_transform(), "textcoords": "offset points"}
+            axes.annotate(common.name, (mean, 0), (-4, 4), ha="right", fontsize="small", **foot)
         for name, group in own.items():
-            value = over_seeds(group.each(final("accuracy_mean")))
+            value = accuracy_of(group)
             half = 0 if isnan(value.half) else value.half
-            style = {**look(0, ""), "linestyle": "none", "capsize": 3}
+            style = {**base, "linestyle": "none", "capsize": 3}
             axes.errorbar(value.mean, places[name], xerr=half, **style)
-        axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.5, len(INGREDIENTS) + 0.5))
+        axes.set(title=title, xlabel="test accuracy (%)", ylim=(0.2, len(INGREDIENTS) + 0.5))
         axes.set_yticks([*places.values()], [*places])
     rounds = max(last(run, "round") for group in groups for run in group.runs)
     title = f"{groups[0].data}: what an ingredient is worth after {rounds:.0f} rounds"
@@ -86,7 +89,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
     for way, (common, own) in ways(groups).items():
         for name, group in ([("-", common)] if common else []) + [*own.items()]:
             row: list[Cell] = [way, name, len(group.runs)]
-            row.append(over_seeds(group.each(final("accuracy_mean"))))
+            row.append(accuracy_of(group))
             row.append(difference(group, common) if common and group is not common else "-")
             row.append(over_seeds(group.each(final("accuracy_sd")), 2))
             rows.append([*row, Value(over_seeds(group.each(final(PER_CLIENT))).mean, digits=3)])
@@ -103,7 +106,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     claims = []
     for name in (NONE, ALL):
         if group := group_named(groups, name):
-            accuracy = over_seeds(group.each(final("accuracy_mean")))
+            accuracy = accuracy_of(group)
             mb = over_seeds(group.each(final(PER_CLIENT))).mean
             what = f"accuracy, {name} (%); uplink per client (MB)"
             claims.append(Claim(what, "-", f"{accuracy}; {mb:.3f}"))

@@ -6,8 +6,9 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
-from ifl.analysis.charts import UPLINK_AXES, draw_line, finish, logarithmic, look, panels
+from ifl.analysis.charts import UPLINK_AXES, draw_line, finish, level, logarithmic, panels
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import MOST, colour, styled, variant
 from ifl.analysis.metrics import PER_CLIENT, Column
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
@@ -15,6 +16,7 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Claim,
     Study,
     accuracy_at,
+    accuracy_of,
     final,
     of_method,
     outcome,
@@ -43,12 +45,17 @@ def talking(groups: Sequence[Group]) -> list[Group]:
     return [group for group in groups if group.method.sends == "each round"]
 
 
+def silent(groups: Sequence[Group]) -> list[Group]:
+    """Return the others, who send nothing, or everything at once."""
+    return [group for group in groups if group.method.sends != "each round"]
+
+
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracy against uplink, in total and per client, with the paper's points."""
     figure, all_axes = panels(2, 5.2, sharey=True)
     for axes, (column, name) in zip(all_axes, UPLINK_AXES.items(), strict=True):
-        for n, group in enumerate(talking(groups)):
-            draw_line(axes, group, column, n, group.name)
+        for group, style in styled(talking(groups), most=MOST - levels(silent(groups))):
+            draw_line(axes, group, column, style, group.name)
         axes.axvline(PAPER_MB, color="black", linewidth=0.8, linestyle=(0, (1, 2)))
         axes.text(PAPER_MB, 1, " 8.5 MB", size="small", ha="left", va="bottom")
         for accuracy, marker, method in ((PAPER_IFL, "*", "IFL"), (PAPER_FSL, "X", "FSL")):
@@ -61,19 +68,25 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         axes.set(xlabel=name, ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
     title = f"{groups[0].data}: mean accuracy over compositions against uplink"
-    return {"accuracy-uplink": finish(figure, all_axes[0], f"{title} (shaded: 95 % interval)", 3)}
+    return {"accuracy-uplink": finish(figure, f"{title} (shaded: 95 % interval)", 3)}
 
 
 def references(axes: Any, group: Group) -> None:
     """Draw the last accuracy of who sends nothing, or everything at once, as level lines."""
     mean = over_seeds(group.each(final("accuracy_mean"))).mean
+    style = variant(colour(group.method.choice), 0)
     if group.method.sends == "once":
-        axes.axhline(mean, **look(6, group.name, marker=False) | {"linestyle": "-"})
+        axes.axhline(mean, **level(style), label=group.name)
     elif group.method.sends == "never":
         own = over_seeds(group.each(final("accuracy_local"))).mean
-        grey = {"color": "#666666", "linewidth": 1.5}
-        axes.axhline(own, label=f"{group.name}, own blocks", linestyle="--", **grey)
-        axes.axhline(mean, label=f"{group.name}, all compositions", linestyle=":", **grey)
+        dashed, dotted = level(style) | {"linestyle": "--"}, level(style) | {"linestyle": ":"}
+        axes.axhline(own, **dashed, label=f"{group.name}, own blocks")
+        axes.axhline(mean, **dotted, label=f"{group.name}, all compositions")
+
+
+def levels(groups: Sequence[Group]) -> int:
+    """Return how many level lines ``references`` draws."""
+    return sum(2 if group.method.sends == "never" else 1 for group in groups)
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
@@ -144,7 +157,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
             )
         for other, lead in gaps(groups, PAPER_MB, column).items():
             paper = f"{PAPER_IFL - PAPER_FSL}" if other.startswith("FSL") else "far ahead"
-            value = over_seeds(lead, 1, 100)
+            value = over_seeds(lead, 1, 100, limits=None)
             wide = value.mean >= 20
             claims.append(
                 Claim(
@@ -167,7 +180,7 @@ def remark(groups: Sequence[Group]) -> list[str]:
     column = PER_CLIENT
     said = []
     for other, lead in gaps(groups, PAPER_MB, column).items():
-        value = over_seeds(lead, 1, 100)
+        value = over_seeds(lead, 1, 100, limits=None)
         if value.mean < 20:
             said.append(
                 f"At 8.5 MB per client IFL is {value} points above {other} on {groups[0].data}: "
@@ -185,20 +198,20 @@ def draw_homogeneous(groups: Sequence[Group]) -> dict[str, Figure]:
     figure, all_axes = panels(2, 4, sharey=True)
     names = {"round": "round", "uplink_mb_per_client": UPLINK_AXES["uplink_mb_per_client"]}
     for axes, (column, name) in zip(all_axes, names.items(), strict=True):
-        for n, group in enumerate(groups):
-            draw_line(axes, group, column, n, group.name)
+        for group, style in styled(groups):
+            draw_line(axes, group, column, style, group.name)
         axes.axhline(85, color="black", linestyle=":", label="the paper: over 85 %, on KMNIST")
         axes.set(xlabel=name, ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
     title = f"{groups[0].data}: equal fully connected networks (shaded: 95 % interval)"
-    return {"accuracy": finish(figure, all_axes[0], title)}
+    return {"accuracy": finish(figure, title)}
 
 
 def claim_homogeneous(groups: Sequence[Group]) -> list[Claim]:
     """Set the accuracy after the last round beside the paper's."""
     claims = []
     for group in groups:
-        value = over_seeds(group.each(final("accuracy_mean")))
+        value = accuracy_of(group)
         what = f"accuracy, {group.name} (%)"
         claims.append(Claim(what, "over 85", str(value), value.mean > 85))
     return claims

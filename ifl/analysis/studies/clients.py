@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import along, draw_points, finish, look, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
-from ifl.analysis.tables import Cell, Table, Value, fixed, over_seeds
+from ifl.analysis.looks import parts
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, final, in_step, outcome
+from ifl.analysis.tables import Cell, Table, Value, fixed
 
 CLIENTS = "clients.count"
 TRAFFIC = {
@@ -53,19 +54,16 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         values = [megabytes(group, column, way) for group in chosen]
         grows = exponent(counts, values)
         fitted = "" if np.isnan(grows) else f": N^{fixed(grows, 2)}"
-        left.plot(counts, values, **look(n, f"{name}{fitted}"))
+        left.plot(counts, values, **look(n), label=f"{name}{fitted}")
     left.set(yscale="log", xlabel="clients N", ylabel="MB per round")
     left.yaxis.set(major_formatter="{x:g}")
-    left.legend(fontsize="small", loc="upper left")
-    low, high = left.get_ylim()
-    left.set_ylim(low, high * (high / low) ** 0.5)  # room for the legend
-    for n, (column, name) in enumerate(PARTS.items()):
-        draw_points(right, counts, chosen, final(column), n, name)
+    for style, (column, name) in zip(parts("ifl", len(PARTS)), PARTS.items(), strict=True):
+        draw_points(right, counts, chosen, final(column), style, name)
     right.set(xlabel="clients N", ylabel="test accuracy (%)", ylim=(0, 100))
     for axes in (left, right):
         along(axes, counts, [f"{count:g}" for count in counts])
     title = f"{groups[0].data}: bytes per round and accuracy against the number of clients"
-    return {"clients": finish(figure, right, title, place="inside")}
+    return {"clients": finish(figure, title)}
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
@@ -91,7 +89,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         here = "too few N" if np.isnan(grows) else f"N^{fixed(grows, 2)}"
         claims.append(Claim(f"growth of bytes {name}", "open", here))
     for group in chosen[:1] + chosen[1:][-1:]:
-        value = over_seeds(group.each(final("accuracy_mean")))
+        value = accuracy_of(group)
         claims.append(Claim(f"accuracy, {group.name} (%)", "open", str(value)))
     return claims
 

@@ -9,7 +9,7 @@ from ifl.analysis.charts import COLOURS, HATCHES, finish, panels
 from ifl.analysis.collect import Group
 from ifl.analysis.metrics import last
 from ifl.analysis.studies.accuracy_vs_uplink import name_of
-from ifl.analysis.studies.base import Claim, Study, final, of_method
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, final, of_method
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 from ifl.runs.folder import BYTES_PER_MB
 
@@ -56,7 +56,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     all_axes[0].invert_yaxis()
     rounds = sorted({int(last(run, "round")) for group in groups for run in group.runs})
     title = f"{groups[0].data}: what travels in {' or '.join(map(str, rounds))} rounds"
-    return {"traffic": finish(figure, all_axes[0], title, 4)}
+    return {"traffic": finish(figure, title, 4)}
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
@@ -79,7 +79,7 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
             ]
             rows.append([direction, f"in total, {way}", *sums])
     rounds = [Value(over_seeds(group.each(final("round"))).mean, digits=0) for group in groups]
-    accuracy = [over_seeds(group.each(final("accuracy_mean"))) for group in groups]
+    accuracy = [accuracy_of(group) for group in groups]
     rows += [["", "rounds", *rounds], ["", "accuracy after them (%)", *accuracy]]
     head = ["direction", "kind", *(f"{group.name} (MB)" for group in groups)]
     caption = f"{groups[0].data}: MB that travelled by kind, all clients together"

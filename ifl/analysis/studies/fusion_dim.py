@@ -14,6 +14,7 @@ from ifl.analysis.charts import (
     panels,
 )
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import parts, styled
 from ifl.analysis.metrics import PER_CLIENT
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
 from ifl.analysis.studies.base import (  # fmt: skip
@@ -22,12 +23,13 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Claim,
     Study,
     accuracy_at,
+    accuracy_of,
     final,
     in_step,
     outcome,
 )
 from ifl.analysis.studies.clients import PARTS
-from ifl.analysis.tables import Cell, Table, over_seeds
+from ifl.analysis.tables import Cell, Table
 
 DIM = "fusion.dim"
 
@@ -42,18 +44,17 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw the last accuracy against d, and accuracy against uplink for each d."""
     dims, chosen = in_step(groups, DIM)
     figure, (left, right) = panels(2, 4.6, sharey=True)
-    for n, (column, name) in enumerate(PARTS.items()):
-        draw_points(left, dims, chosen, final(column), n, name)
+    for style, (column, name) in zip(parts("ifl", len(PARTS)), PARTS.items(), strict=True):
+        draw_points(left, dims, chosen, final(column), style, name)
     left.set(xlabel="fusion dimension d, after the last round")
     left.set(ylabel="test accuracy (%)", ylim=(0, 100))
     along(left, dims, [f"{dim:g}" for dim in dims])
-    left.legend(fontsize="small")
-    for n, group in enumerate(chosen):
-        draw_line(right, group, PER_CLIENT, n, group.name)
+    for group, style in styled(chosen):
+        draw_line(right, group, PER_CLIENT, style, group.name)
     logarithmic(right)
     right.set_xlabel(UPLINK_AXES[PER_CLIENT])
     title = f"{groups[0].data}: accuracy against the fusion dimension"
-    return {"fusion-dim": finish(figure, right, title, place="inside")}
+    return {"fusion-dim": finish(figure, title)}
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
@@ -73,7 +74,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     chosen = in_step(groups, DIM)[1]
     claims = []
     for group in chosen:
-        ended = over_seeds(group.each(final("accuracy_mean")))
+        ended = accuracy_of(group)
         equal = accuracy_at(group, 4, PER_CLIENT)
         what = f"accuracy, {group.name}: at the end; at 4 MB per client (%)"
         claims.append(Claim(what, "open", f"{ended}; {equal}"))

@@ -2,29 +2,36 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from textwrap import fill
+from math import nan
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ifl.analysis.alone import beside_alone, gain
 from ifl.analysis.charts import (
     UPLINK_AXES,
     draw_line,
     draw_matrices,
     finish,
+    level,
     logarithmic,
-    look,
     panels,
 )
 from ifl.analysis.collect import Group, half_width
-from ifl.analysis.tables import Cell, Table, Value
+from ifl.analysis.looks import GREY, styled
+from ifl.analysis.metrics import cross_minus_local, sd_of_all
+from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
 
 ACCURACIES = ("accuracy_mean", "accuracy_local", "accuracy_cross")
 ROUNDS = {"round": "round"}  # column: label of its axis
-HEAD = ["group", "data", "seeds", "mean %", "local %", "cross %", "SD (points)", "MB up total"]
-HEAD += ["MB up per client", "MB down total", "rounds", "seconds"]
-FOOT = "± is half the 95 % Student t interval of a mean over seeds; MB is 10^6 bytes."
+FOOT = "± is half the 95 % Student t interval of a mean over seeds; where it says nothing, the "
+FOOT += (
+    "values of the seeds stand in its place. SD: over modular blocks, mean over base blocks; SD "
+)
+FOOT += "of all: over all compositions. MB is 10^6 bytes."
+NO_GAIN = dict.fromkeys(("gain_mean", "gain_local"), Value(nan))
 
 
 def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
@@ -32,16 +39,17 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
 
     The latter are logarithmic, and who sends nothing is a level line.
     """
-    figure, all_axes = panels(len(against), 4 + len(groups) / 4, sharey=True)
+    figure, all_axes = panels(len(against), 4.6, sharey=True)
     for axes, (column, name) in zip(all_axes, against.items(), strict=True):
-        for n, group in enumerate(groups):
+        for group, style in styled(groups):
             last = group.last().mean()
             remark = "" if len(group.curve()) else " (no round common to its seeds)"
-            label = fill(group.name + (" (sends nothing)" if last[column] == 0 else remark), 90)
+            label = group.name + (" (sends nothing)" if last[column] == 0 else remark)
             if last[column] == 0:
-                axes.axhline(100 * last["accuracy_mean"], **look(n, label, marker=False))
+                name = f"_{label}" if style is GREY else label
+                axes.axhline(100 * last["accuracy_mean"], **level(style), label=name)
             else:
-                draw_line(axes, group, column, n, label)
+                draw_line(axes, group, column, style, label)
         axes.set_xlabel(name)
         if column in UPLINK_AXES:
             logarithmic(axes)
@@ -49,7 +57,7 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
             axes.xaxis.set(major_locator=MaxNLocator(integer=True), major_formatter="{x:g}")
     all_axes[0].set_ylabel("test accuracy, mean over compositions (%)")
     title = f"{groups[0].data}: mean over seeds, shaded: 95 % interval of the mean"
-    return finish(figure, all_axes[0], title, 1)
+    return finish(figure, title, 1)
 
 
 def tabulate(groups: Sequence[Group]) -> pd.DataFrame:
@@ -60,20 +68,35 @@ def tabulate(groups: Sequence[Group]) -> pd.DataFrame:
         row = {"label": group.name, "data": group.data, "seeds": len(last)}
         for name in ACCURACIES:
             row |= {name: last[name].mean(), f"{name}_half_width": half_width(last[name])}
+        gained, cross = gain(group, groups), over_seeds(group.each(cross_minus_local), limits=None)
+        compared = {"cross_minus_local": cross}
+        compared |= {"gain_mean": gained.mean, "gain_local": gained.own} if gained else NO_GAIN
+        for name, value in compared.items():
+            scale = 1 if value is cross else 100  # of a gain: points
+            row |= {name: value.mean / scale, f"{name}_half_width": value.half / scale}
         others = ["sd_points", *UPLINK_AXES, "downlink_mb", "rounds", "seconds"]
+        row["sd_of_all_points"] = float(np.mean(group.each(sd_of_all)))
         rows.append(row | last[others].mean().to_dict())
     return pd.DataFrame(rows)
 
 
-def summarise(table: pd.DataFrame) -> Table:
+def summarise(groups: Sequence[Group]) -> Table:
     """Return the results table for people: in per cent, "-" where there is nothing."""
+    beside, remark = beside_alone(groups)
+    head = ["group", "data", "seeds", "mean %", "local %", "cross %", *beside, "SD (points)"]
+    head += ["SD of all (points)", "MB up total", "MB up per client", "MB down total", "rounds"]
     rows: list[list[Cell]] = []
-    for row in table.to_dict("records"):
-        cells: list[Cell] = [str(row["label"]), str(row["data"]), int(row["seeds"])]
-        cells += [Value(100 * row[n], 100 * row[f"{n}_half_width"]) for n in ACCURACIES]
-        cells += [Value(row[n], digits=2) for n in ("sd_points", *UPLINK_AXES, "downlink_mb")]
-        rows.append([*cells, Value(row["rounds"], digits=0), Value(row["seconds"])])
-    return Table("results", "Results after the last round", HEAD, rows, FOOT)
+    for n, group in enumerate(groups):
+        last = group.last()
+        cells: list[Cell] = [group.name, group.data, len(last)]
+        cells += [over_seeds([*last[a]], 1, 100, limits=PERCENT) for a in ACCURACIES]
+        cells += [column[n] for column in beside.values()]
+        sizes = [last["accuracy_sd"].mean(), float(np.mean(group.each(sd_of_all)))]
+        sizes += [last[column].mean() for column in (*UPLINK_AXES, "downlink_mb")]
+        cells += [Value(size, digits=2) for size in sizes]
+        rows.append([*cells, Value(last["round"].mean(), digits=0), Value(last["seconds"].mean())])
+    notes = f"{FOOT} {remark}".rstrip()
+    return Table("results", "Results after the last round", [*head, "seconds"], rows, notes)
 
 
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
@@ -90,4 +113,4 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 def general(groups: Sequence[Group]) -> list[Table]:
     """Return the table of any runs."""
     caption = f"{groups[0].data}: results after the last round"
-    return [replace(summarise(tabulate(groups)), caption=caption)]
+    return [replace(summarise(groups), caption=caption)]

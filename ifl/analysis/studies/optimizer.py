@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
+from ifl.analysis.alone import optimizer_name
 from ifl.analysis.charts import (
     UPLINK_AXES,
     along,
@@ -13,10 +14,11 @@ from ifl.analysis.charts import (
     draw_points,
     finish,
     logarithmic,
+    look,
     panels,
-    wrapped,
 )
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import styled
 from ifl.analysis.metrics import PER_CLIENT
 from ifl.analysis.studies import pareto
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
@@ -27,10 +29,9 @@ from ifl.analysis.studies.base import (  # fmt: skip
     Study,
     accuracy_at,
     in_step,
-    optimizer_name,
     outcome,
 )
-from ifl.analysis.tables import Cell, Table, over_seeds
+from ifl.analysis.tables import PERCENT, Cell, Table, over_seeds
 
 STATED = "sgd 0.01"  # by the paper
 FIRST = ("sgd", "momentum", "adam")  # of the optimisers, in this order
@@ -74,7 +75,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
             mine = [g for g in own if g.runs[0].choices["optimizer"] == name]
             rates, steps = in_step(mine, "optimizer.base.lr")
             if steps:
-                draw_points(axes, rates, steps, chosen_at, n, name)
+                draw_points(axes, rates, steps, chosen_at, look(n), name)
             else:
                 axes.plot([], [], label=name)
         along(axes, every)
@@ -84,7 +85,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     all_axes[0].set_ylabel("accuracy (%)")
     title = f"{groups[0].data}: accuracy at {PAPER_MB} MB of uplink per client"
     return {
-        "learning-rates": finish(figure, all_axes[0], title, 3),
+        "learning-rates": finish(figure, title, 3),
         "paper-and-best": draw_choices(groups),
     }
 
@@ -92,24 +93,21 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 def draw_choices(groups: Sequence[Group]) -> Figure:
     """Draw accuracy against uplink with the paper's stated optimiser, and with each one's best."""
     figure, (left, right) = panels(2, 4.6, sharey=True)
-    for n, (method, own) in enumerate(by_method(groups).items()):
-        for group in own:
-            if optimizer_name(group.runs[0]) == STATED:
-                draw_line(left, group, PER_CLIENT, n, method)
-        winner = best(own)
-        if winner is not None:
-            draw_line(right, winner, PER_CLIENT, n, winner.name)
+    methods = by_method(groups)
+    stated = [g for own in methods.values() for g in own if optimizer_name(g.runs[0]) == STATED]
+    for group, style in styled(stated):
+        draw_line(left, group, PER_CLIENT, style, pareto.name_of(group.runs[0]))
+    for group, style in styled([winner for own in methods.values() if (winner := best(own))]):
+        draw_line(right, group, PER_CLIENT, style, group.name)
     for axes, title in ((left, "SGD 0.01, as the paper states"), (right, "each method's best")):
         if axes.lines:
             logarithmic(axes)
-            axes.legend(fontsize="small")
         else:
             axes.text(0.5, 50, "no such run yet", ha="center")
         axes.set(title=title, xlabel=UPLINK_AXES[PER_CLIENT], ylim=(0, 100))
     left.set_ylabel("accuracy (%)")
     title = f"{groups[0].data}: accuracy against uplink (shaded: 95 % interval)"
-    figure.suptitle(wrapped(title, figure))
-    return figure
+    return finish(figure, title)
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:
@@ -147,7 +145,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
             ("SGD 0.01", stated[0] if stated else None),
         ):
             if group is not None:
-                value = over_seeds(group.each(chosen_at))
+                value = over_seeds(group.each(chosen_at), limits=PERCENT)
                 here = f"{optimizer_name(group.runs[0])}: {value}"
                 claims.append(
                     Claim(f"{name} of {method} at {PAPER_MB} MB per client (%)", STATED, here)

@@ -8,9 +8,18 @@ from matplotlib.figure import Figure
 from ifl.analysis import metrics
 from ifl.analysis.charts import UPLINK_AXES, draw_line, finish, logarithmic, panels
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import MOST, styled
 from ifl.analysis.metrics import PER_CLIENT, Column
 from ifl.analysis.studies import accuracy_vs_uplink
-from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB, TARGETS, mb_to, references, talking
+from ifl.analysis.studies.accuracy_vs_uplink import (
+    PAPER_MB,
+    TARGETS,
+    levels,
+    mb_to,
+    references,
+    silent,
+    talking,
+)
 from ifl.analysis.studies.base import (
     COUNT,
     ENDED,
@@ -58,8 +67,13 @@ def under_the_rules(groups: Sequence[Group]) -> list[Group]:
 
 
 def keeps_the_rules(run: Run) -> bool:
-    """Return whether no image and no parameter travelled, and every block is a client's."""
+    """Return whether no image and no parameter travelled, and every block is a client's.
+
+    Prototypes are every client's: each of them has all that the server has.
+    """
     owners = {*run.compositions["base"], *run.compositions["modular"]}
+    if run.config.get("method.predict") == "prototypes":
+        owners.discard("server")
     return "server" not in owners and not {"x", "params"} & {*run.traffic()["kind"]}
 
 
@@ -72,10 +86,10 @@ def papers(groups: Sequence[Group]) -> Group | None:
 def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracies against bytes: the mean for all methods, the codecs, local and worst."""
     data, most = groups[0].data, [g for g in talking(groups) if codec(g) in SHOWN]
-    figure, all_axes = panels(2, 7, sharey=True)
+    figure, all_axes = panels(2, 6, sharey=True)
     for axes, (column, name) in zip(all_axes, BYTE_AXES.items(), strict=True):
-        for n, group in enumerate(most):
-            draw_line(axes, group, column, n, group.name)
+        for group, style in styled(most, most=MOST - levels(ceilings(groups))):
+            draw_line(axes, group, column, style, group.name)
         mark_paper(axes)
         logarithmic(axes)
         for group in ceilings(groups):
@@ -83,32 +97,31 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
         axes.set(xlabel=name, ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
     title = f"{data}: mean accuracy over compositions against bytes (shaded: 95 % interval)"
-    figures = {"accuracy-bytes": finish(figure, all_axes[0], title, 3)}
+    figures = {"accuracy-bytes": finish(figure, title, 3)}
 
     figure, (axes,) = panels(1, 5, 6)
-    for n, group in enumerate(of_method(groups, "ifl")):
-        draw_line(axes, group, PER_CLIENT, n, codec(group))
+    for group, style in styled(of_method(groups, "ifl")):
+        draw_line(axes, group, PER_CLIENT, style, codec(group))
     mark_paper(axes)
     logarithmic(axes)
     axes.set(xlabel=UPLINK_AXES[PER_CLIENT], ylabel="test accuracy (%)", ylim=(0, 100))
-    figures["codecs"] = finish(figure, axes, f"{data}: the paper's IFL by codec", place="inside")
+    figures["codecs"] = finish(figure, f"{data}: the paper's IFL by codec")
 
     figure, all_axes = panels(2, 5, sharey=True)
     for axes, (accuracy, name) in zip(all_axes, ACCURACIES.items(), strict=True):
-        for n, group in enumerate(most):
-            if group.matrix().size > 1:
-                draw_line(axes, group, PER_CLIENT, n, group.name, accuracy)
+        for group, style in styled([group for group in most if group.matrix().size > 1]):
+            draw_line(axes, group, PER_CLIENT, style, group.name, accuracy)
         logarithmic(axes)
         axes.set(title=name, xlabel=UPLINK_AXES[PER_CLIENT], ylim=(0, 100))
     all_axes[0].set_ylabel("test accuracy (%)")
     title = f"{data}: accuracy of own blocks, and of the worst composition"
-    return figures | {"local-worst": finish(figure, all_axes[0], title, 3)}
+    return figures | {"local-worst": finish(figure, title, 3)}
 
 
 def ceilings(groups: Sequence[Group]) -> list[Group]:
     """Return who sends nothing, or everything at once: with distorted images, if there are such."""
-    silent = [group for group in groups if group not in talking(groups)]
-    return [g for g in silent if g.runs[0].choices.get("augment") != "none"] or silent
+    quiet = silent(groups)
+    return [g for g in quiet if g.runs[0].choices.get("augment") != "none"] or quiet
 
 
 def mark_paper(axes: Axes) -> None:

@@ -5,8 +5,9 @@ from math import isnan
 
 from matplotlib.figure import Figure
 
-from ifl.analysis.charts import along, draw_points, finish, look, panels
+from ifl.analysis.charts import along, draw_points, finish, panels
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import colour, variant
 from ifl.analysis.metrics import images
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_FSL, PAPER_IFL
 from ifl.analysis.studies.base import (
@@ -19,6 +20,7 @@ from ifl.analysis.studies.base import (
 )
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
+OWN = "IFL, own blocks"
 PAPER_IMAGES = 15_000  # KMNIST's 60,000 training images among four clients
 
 
@@ -53,12 +55,15 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     figure, (left, right) = panels(2, 4.4)
     ifl, fsl = by_size(groups, "ifl"), by_size(groups, "fsl")
     sizes = {*map(size, [*ifl, *fsl])}
-    ways = ((ifl, "accuracy_mean", "IFL"), (ifl, "accuracy_local", "IFL, own blocks"))
-    for n, (chosen, column, name) in enumerate((*ways, (fsl, "accuracy_mean", "FSL"))):
-        draw_points(left, [*map(size, chosen)], chosen, final(column), n, name)
+    for n, (column, name) in enumerate((("accuracy_mean", "IFL"), ("accuracy_local", OWN))):
+        style = variant(colour("ifl"), n)
+        draw_points(left, [*map(size, ifl)], ifl, final(column), style, name)
+    draw_points(
+        left, [*map(size, fsl)], fsl, final("accuracy_mean"), variant(colour("fsl"), 0), "FSL"
+    )
     left.set(ylabel="accuracy on held-out training data (%)", ylim=(0, 100))
     found = leads(groups)
-    style = look(3, "here, at 8.5 MB per client") | {"capsize": 3}
+    style = variant(colour("ifl"), 0) | {"label": "here, at 8.5 MB per client", "capsize": 3}
     halves = [0 if isnan(value.half) else value.half for value in found.values()]
     right.errorbar([*found], [value.mean for value in found.values()], halves, **style)
     mark = {"marker": "*", "markersize": 11, "color": "white", "markeredgecolor": "black"}
@@ -66,14 +71,13 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     right.plot(PAPER_IMAGES, PAPER_IFL - PAPER_FSL, **mark, linestyle="none", label=paper)
     right.axhline(0, color="black", linewidth=0.8)
     right.set(ylabel="lead of IFL over FSL (points)")
-    right.legend(fontsize="small")
     along(left, sorted(sizes), [f"{n:.0f}" for n in sorted(sizes)])
     along(right, [*sorted(sizes), PAPER_IMAGES])
     right.xaxis.set(major_formatter="{x:g}", minor_formatter="")
     for axes in (left, right):
         axes.set_xlabel("training images of a client")
     title = f"{groups[0].data}: accuracy at 8.5 MB per client against the images of a client"
-    return {"shard-size": finish(figure, left, title, place="inside")}
+    return {"shard-size": finish(figure, title)}
 
 
 def tabulate(groups: Sequence[Group]) -> list[Table]:

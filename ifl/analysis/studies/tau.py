@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ifl.analysis import metrics
-from ifl.analysis.charts import along, draw_points, finish, look, panels
+from ifl.analysis.charts import along, draw_points, finish, level, panels
 from ifl.analysis.collect import Group, Run
+from ifl.analysis.looks import parts
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
     Claim,
@@ -107,21 +108,20 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     target = highest(groups)
     figure, all_axes = panels(1 if target is None else 2, 4.8)
     taus: set[float] = set()
-    for n, method in enumerate(("ifl", "fl")):
+    for method in ("ifl", "fl"):
         at, chosen = in_step(of_method(groups, method), TAU)
         taus |= {*at}
         if chosen:
             rounds = sorted({int(final("round")(run)) for group in chosen for run in group.runs})
             name = f"{chosen[0].method.title}, after {' or '.join(map(str, rounds))} rounds"
-            draw_points(all_axes[0], at, chosen, final("accuracy_mean"), n, name)
+            draw_points(all_axes[0], at, chosen, final("accuracy_mean"), parts(method, 1)[0], name)
     first = all_axes[0]
     first.set(xlabel="local steps tau", ylabel="test accuracy (%)", ylim=(0, 100))
     along(first, sorted(taus), [f"{tau:g}" for tau in sorted(taus)])
-    first.legend(fontsize="small")
     if target is not None:
         draw_times(all_axes[1], groups, target)
     title = f"{groups[0].data}: local steps, and how fast a link has to be for averaging"
-    return {"tau": finish(figure, all_axes[-1], title, place="inside")}
+    return {"tau": finish(figure, title)}
 
 
 def times(costs: Mapping[str, Cost]) -> np.ndarray:
@@ -132,13 +132,14 @@ def times(costs: Mapping[str, Cost]) -> np.ndarray:
 def draw_times(axes: Axes, groups: Sequence[Group], target: float) -> None:
     """Draw the time to an accuracy (%): every tau thin, the best of each method thick."""
     best = {}
-    for n, (method, costs) in enumerate(by_method(groups, target).items()):
+    for method, costs in by_method(groups, target).items():
         taken = times(costs)
-        style = look(n, f"{method.upper()}, best of its tau", marker=False)
+        style = level(parts(method, 1)[0])
         for row in taken:
-            axes.plot(SPEEDS, row, **style | {"label": None, "linewidth": 0.5, "alpha": 0.6})
+            axes.plot(SPEEDS, row, **style, linewidth=0.5, alpha=0.6)
         best[method] = taken.min(axis=0)
-        axes.plot(SPEEDS, best[method], **style, linewidth=2.5)
+        name = f"{method.upper()}, best of its tau"
+        axes.plot(SPEEDS, best[method], **style, linewidth=2.5, label=name)
     change = np.flatnonzero(np.diff(best["ifl"] < best["fl"]))
     for speed in SPEEDS[change]:
         axes.axvline(speed, color="black", linewidth=0.8, linestyle=":")

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from ifl.analysis.charts import along, draw_points, finish, panels
 from ifl.analysis.collect import Group, Run
-from ifl.analysis.studies.base import Claim, Study, final, in_step, outcome
+from ifl.analysis.looks import colours, variant
+from ifl.analysis.studies.base import Claim, Study, accuracy_of, final, in_step, outcome
 from ifl.analysis.tables import Table, over_seeds
 
 TAU, ROWS = "local.tau", "method.upload.rows"
@@ -30,20 +31,21 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw the last accuracy, and the SD over modular blocks, against tau and rows."""
     figure, (left, right) = panels(2, 4.4)
     ticks: dict[float, str] = {}
-    for n, (name, (taus, chosen)) in enumerate(by_tau(groups).items()):
+    of = colours(group.method.choice for group in groups)
+    for name, (taus, chosen) in by_tau(groups).items():
+        mean, own = (variant(of[chosen[0].method.choice], n) for n in range(2))
         ticks |= {t: f"{t:g}\n{g.setting(ROWS)}" for t, g in zip(taus, chosen, strict=True)}
-        draw_points(left, taus, chosen, final("accuracy_mean"), 2 * n, name)
-        draw_points(left, taus, chosen, final("accuracy_local"), 2 * n + 1, f"{name}, own blocks")
-        draw_points(right, taus, chosen, final("accuracy_sd"), 2 * n, name)
+        draw_points(left, taus, chosen, final("accuracy_mean"), mean, name)
+        draw_points(left, taus, chosen, final("accuracy_local"), own, f"{name}, own blocks")
+        draw_points(right, taus, chosen, final("accuracy_sd"), mean, name)
     left.set(ylabel="accuracy on held-out training data (%)", ylim=(0, 100))
     right.set(ylabel="SD over modular blocks (points)")
     right.set_ylim(bottom=0)
     for axes in (left, right):
         along(axes, sorted(ticks), [ticks[tau] for tau in sorted(ticks)])
         axes.set_xlabel("local steps tau; rows of an upload below")
-    right.legend(fontsize="small")
     title = f"{groups[0].data}: few rows often or many seldom, at equal bytes and local steps"
-    return {"upload-rows": finish(figure, left, title, place="inside")}
+    return {"upload-rows": finish(figure, title)}
 
 
 def in_order(groups: Sequence[Group]) -> list[Group]:
@@ -55,7 +57,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
     """Give the accuracy and the SD of every size."""
     claims = []
     for group in in_order(groups):
-        accuracy = over_seeds(group.each(final("accuracy_mean")))
+        accuracy = accuracy_of(group)
         sd = over_seeds(group.each(final("accuracy_sd")), 1)
         what = f"{group.name}: accuracy (%); SD (points)"
         claims.append(Claim(what, "open", f"{accuracy}; {sd}"))

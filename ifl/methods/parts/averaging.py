@@ -3,7 +3,7 @@
 Source: McMahan et al. 2017, algorithm 1 (FederatedAveraging), the server's last line.
 """
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,18 @@ def state(module: nn.Module) -> list[Tensor]:
 
 def pack(module: nn.Module, samples: int) -> Message:
     """Return a message of the module's state and the number of samples behind it (int64)."""
-    return Message(samples=torch.tensor(samples), **_named(module))
+    return Message(samples=torch.tensor(samples), **numbered(state(module)))
+
+
+def numbered(tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return tensors in the order of ``state``, as a message names them."""
+    return {f"{PARAMS}.{i}": tensor for i, tensor in enumerate(tensors)}
+
+
+def parameters_of(message: Message) -> list[Tensor]:
+    """Return what ``numbered`` named, in its order."""
+    named = dict(message.group(PARAMS))
+    return [named[str(i)] for i in range(len(named))]
 
 
 def told(module: nn.Module) -> Message:
@@ -38,7 +49,7 @@ def told(module: nn.Module) -> Message:
 
 
 def _named(module: nn.Module) -> dict[str, Tensor]:
-    return {f"{PARAMS}.{i}": tensor for i, tensor in enumerate(state(module))}
+    return numbered(state(module))
 
 
 def average(uploads: Mapping[int, Message]) -> Message:
@@ -69,9 +80,8 @@ def equalise(modules: Iterable[nn.Module], weights: Sequence[float]) -> None:
 
 def unpack(module: nn.Module, message: Message) -> None:
     """Write a packed state into the module."""
-    packed = dict(message.group(PARAMS))
-    for i, tensor in enumerate(state(module)):
-        tensor.copy_(packed[str(i)])
+    for tensor, packed in zip(state(module), parameters_of(message), strict=True):
+        tensor.copy_(packed)
 
 
 def averaged(module: nn.Module, samples: int) -> Generator[Message, Message | None, None]:
@@ -148,10 +158,16 @@ class AveragingServer(StatelessServer):
 
     Args:
         module: the server's own, as the clients start from; holds the newest average.
+        average: makes its part in the average, of the module and the clients' samples.
     """
 
-    def __init__(self, module: nn.Module, clients: Sequence[Client]) -> None:
-        self.average = Averaging(module, {c.number: len(c.shard) for c in clients})
+    def __init__(
+        self,
+        module: nn.Module,
+        clients: Sequence[Client],
+        average: Callable[[nn.Module, Mapping[int, int]], Averaging] = Averaging,
+    ) -> None:
+        self.average = average(module, {c.number: len(c.shard) for c in clients})
 
     def expects(self, client: int) -> Sequence[Form]:
         """Expect the parameters, once."""

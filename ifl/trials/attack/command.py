@@ -29,8 +29,9 @@ from joblib import Parallel, delayed
 from omegaconf.errors import OmegaConfBaseException
 
 from ifl.analysis.charts import png
-from ifl.checks import positive
+from ifl.checks import place, positive
 from ifl.cli.config import CONF
+from ifl.cli.console import spell_out
 from ifl.cores import available_cores
 from ifl.errors import IFLError
 from ifl.trials.attack.campaign import attacked, composed, exposures
@@ -82,6 +83,7 @@ def listed(argument: str) -> list[int]:
 
 def main() -> int:
     """Do what the command line says; return the exit code."""
+    spell_out()
     lines = (__doc__ or "").partition("\n")
     kept = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=lines[0] + lines[2], formatter_class=kept)
@@ -100,7 +102,7 @@ def main() -> int:
         help="of an inverter and a surrogate; others in proportion",
     )
     parser.add_argument("--jobs", type=positive, help="seeds at a time; one per core by default")
-    parser.add_argument("--out", type=Path, default=Path("outputs/attack"))
+    parser.add_argument("--out", type=place, default=Path("outputs/attack"))
     options = parser.parse_intermixed_args()
     try:
         print(write(options), end="")

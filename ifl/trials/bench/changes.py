@@ -18,6 +18,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import SGD
 
 from ifl.checks import positive
+from ifl.cli.console import spell_out
 from ifl.client.client import Client
 from ifl.client.steps import batched, descend, frozen
 from ifl.comm.channel import Channel
@@ -147,6 +148,7 @@ def turns(clients: list[Client]) -> tuple[str, Block, Block]:
 
 def main() -> int:
     """Print the table."""
+    spell_out()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--blocks", type=positive, default=9, help="pairs of timed blocks")
     parser.add_argument("--data", default="digits", help="digits, or kmnist10k with IFL_DATA set")

@@ -18,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ifl.checks import positive
+from ifl.checks import place, positive
 from ifl.cli.config import CONF
+from ifl.cli.console import spell_out
 from ifl.errors import IFLError
 from ifl.trials.bench.peers import peers
 from ifl.trials.bench.rounds import ROUNDS, WORKLOADS, FloorFL, federation, measure
@@ -71,6 +71,7 @@ def peak_memory_mb(data: str, workload: str) -> float:
 
 def main() -> int:
     """Print the table, write the JSON where asked; return the exit code."""
+    spell_out()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     files = (CONF / "data").glob("*.yaml")
     known = sorted(path.stem for path in files if "???" not in path.read_text("utf-8"))
@@ -79,7 +80,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
     parser.add_argument("--grid", type=positive, metavar="ROUNDS", help="time 8 runs of W1 too")
     parser.add_argument("--peers", action="store_true", help="fluke and Flower too, if installed")
-    parser.add_argument("--json", type=Path, help="where to write the figures")
+    parser.add_argument("--json", type=place, help="where to write the figures")
     options = parser.parse_args()
     if options.grid and options.grid % ROUNDS:
         parser.error(f"--grid must be a multiple of {ROUNDS}, got {options.grid}")

@@ -19,8 +19,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from ifl.checks import positive
+from ifl.checks import place, positive
 from ifl.cli.config import CONF
+from ifl.cli.console import spell_out
 from ifl.errors import IFLError
 from ifl.trials.memory import peak_mb
 
@@ -70,6 +71,7 @@ def draw(table: pd.DataFrame, data: str) -> Figure:
 
 def main() -> int:
     """Measure every N, print the table, draw it; return the exit code."""
+    spell_out()
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     files = (CONF / "data").glob("*.yaml")
     known = sorted(path.stem for path in files if "???" not in path.read_text("utf-8"))
@@ -77,7 +79,7 @@ def main() -> int:
     parser.add_argument(
         "--data", choices=known, default="kmnist10k", help="N times 16 images at least"
     )
-    parser.add_argument("--out", type=Path, default=Path("outputs/reference/scale"))
+    parser.add_argument("--out", type=place, default=Path("outputs/reference/scale"))
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
     options = parser.parse_args()
     try:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from functools import partial
 
 from ifl.checks import positive
+from ifl.cli.console import spell_out
 from ifl.errors import IFLError
 
 say: Callable[[str], None] = partial(print, flush=True)
@@ -22,6 +23,7 @@ say: Callable[[str], None] = partial(print, flush=True)
 
 def main() -> int:
     """Try what is asked for; return the exit code."""
+    spell_out()
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--kills", type=positive, metavar="N", help="kills in all, 60 by default")
     parser.add_argument("--seed", type=positive, default=1, help="of the instants, or of the fuzz")

@@ -44,11 +44,11 @@ def kill_half_way(outputs: Path, whole: Path, say: Callable[[str], None]) -> boo
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     if process.wait() != -signal.SIGKILL:
-        raise FaultError(f"the grid ended before it was killed: {log(outputs).read_text()[-2000:]}")
+        raise FaultError(f"the grid ended before it was killed: {printed(outputs)[-2000:]}")
     before = stamps(outputs)
-    begun = log(outputs).read_text().count(BEGUN)
+    begun = printed(outputs).count(BEGUN)
     outlive(start(outputs), outputs)
-    said = log(outputs).read_text()
+    said = printed(outputs)
     again = said.count(BEGUN)
     found = f"Already finished: {len(before)} of {RUNS} runs" in said
     untouched = before.items() <= stamps(outputs).items()
@@ -66,7 +66,7 @@ def two_at_once(outputs: Path, whole: Path, say: Callable[[str], None]) -> bool:
     both = [start(outputs, f"{outputs}-{n}.log") for n in (1, 2)]
     for n, process in enumerate(both, 1):
         outlive(process, Path(f"{outputs}-{n}"), codes=(0, 1))  # 1: it lacks what it skipped
-    said = "".join(Path(f"{outputs}-{n}.log").read_text() for n in (1, 2))
+    said = "".join(Path(f"{outputs}-{n}.log").read_text("utf-8", "replace") for n in (1, 2))
     twice = [p for p in done(outputs) if "resumed" in (read_about(p) or {})]
     begun, alone = said.count(BEGUN), said.count("Skipped: ")
     say(
@@ -92,6 +92,11 @@ def start(outputs: Path, output: str | None = None) -> "subprocess.Popen[bytes]"
     return command([*GRID, f"outputs={outputs}"], Path(output) if output else log(outputs))
 
 
+def printed(outputs: Path) -> str:
+    """Return the output of a grid."""
+    return log(outputs).read_text("utf-8", "replace")
+
+
 def log(outputs: Path) -> Path:
     """Return where the output of a grid goes."""
     return Path(f"{outputs}.log")
@@ -107,7 +112,7 @@ def outlive(
         os.killpg(process.pid, signal.SIGKILL)
         code = process.wait()
     if code not in codes:
-        raise FaultError(f"a grid ends with exit code {code}: {log(outputs).read_text()[-2000:]}")
+        raise FaultError(f"a grid ends with exit code {code}: {printed(outputs)[-2000:]}")
 
 
 def done(outputs: Path) -> list[Path]:

@@ -58,7 +58,7 @@ class Fork:
 
     @staticmethod
     def _main(typed: Sequence[str], log: Path) -> None:
-        sys.stdout = sys.stderr = log.open("w", buffering=1)
+        sys.stdout = sys.stderr = log.open("w", buffering=1, encoding="utf-8")
         sys.argv = ["ifl", f"--config-path={CONF}", *typed]
         sys.exit(main())
 
@@ -79,7 +79,7 @@ class Fork:
 
 def command(typed: Sequence[str], log: Path) -> "subprocess.Popen[bytes]":
     """Start the command line in an interpreter and a process group of its own."""
-    with log.open("w") as file:
+    with log.open("w", encoding="utf-8") as file:
         return subprocess.Popen(
             [sys.executable, "-m", "ifl", *typed],
             stdout=file,

@@ -53,6 +53,7 @@ def test_every_kind_of_cell_is_kept(tmp_path: Path) -> None:
         Value(nan),
         Value(1.25, 0.5, 2, "†"),
         Value(-0.04),
+        Value(62, 369, seeds=(33.1, 91.2)),
         Value(nan, note="none"),
     ]
     keep(replace(part, tables=[Table("t", "", list("abcdef"), [row])]), tmp_path / "sections")

@@ -10,7 +10,13 @@ from ifl.comm.message import Message, decode, encode
 from ifl.comm.wire import parse
 from ifl.data.dataset import Shard
 from ifl.methods.ifl_statistics import IFLStatistics
-from ifl.methods.parts.class_statistics import count_type, drawn, fusion_gaussians, merged
+from ifl.methods.parts.gaussians import (
+    count_type,
+    drawn,
+    fusion_gaussians,
+    joined,
+    merged,
+)
 from ifl.seeding import rng
 
 
@@ -89,16 +95,15 @@ def test_merged_they_are_those_of_all_samples_together(tiny: Build) -> None:
     both = clients(tiny(IFLStatistics(), SMALL, count=2))
     both[1].model.load_state_dict(both[0].model.state_dict())
     told = [fusion_gaussians(me) for me in both]
-    names = told[0].tensors
-    joined = merged(Message(**{n: torch.cat([t.tensors[n] for t in told]) for n in names}))
+    together = merged(joined(told))
     x, y = (torch.cat([getattr(me.shard, name) for me in both]) for name in "xy")
     both[0].hold(Shard(x, y))
     whole = fusion_gaussians(both[0])
-    assert joined["y"].tolist() == whole["y"].tolist() == [*range(CLASSES)]
-    assert joined["samples"].tolist() == whole["samples"].tolist()
-    assert joined["samples"].dtype == torch.int32
-    assert torch.allclose(joined["z"], whole["z"], atol=1e-6)
-    assert torch.allclose(joined["sd"], whole["sd"], atol=1e-6)
+    assert together["y"].tolist() == whole["y"].tolist() == [*range(CLASSES)]
+    assert together["samples"].tolist() == whole["samples"].tolist()
+    assert together["samples"].dtype == torch.int32
+    assert torch.allclose(together["z"], whole["z"], atol=1e-6)
+    assert torch.allclose(together["sd"], whole["sd"], atol=1e-6)
 
 
 def passed(message: Message, option: str) -> Message:
@@ -159,3 +164,104 @@ def test_a_spread_below_0_is_the_same_spread() -> None:
 def test_counts_are_of_the_smallest_type(most: int, dtype: torch.dtype) -> None:
     assert count_type(most) == dtype
     assert torch.tensor(most, dtype=dtype).item() == most
+
+
+def covariances(told: Message, dim: int = DIM) -> torch.Tensor:
+    """The covariance of each row, from its triangle, entry by entry."""
+    found = []
+    for triangle in told["factor"].double():
+        root, entries = torch.zeros(dim, dim, dtype=torch.float64), iter(triangle)
+        for i in range(dim):
+            for j in range(i + 1):
+                root[i, j] = next(entries)
+        found.append(root @ root.T)
+    return torch.stack(found)
+
+
+def test_full_ones_are_the_population_covariances_of_each_class(skewed: Client) -> None:
+    told = fusion_gaussians(skewed, "full")
+    assert told["factor"].shape == (3, DIM * (DIM + 1) // 2)
+    assert torch.allclose(told["z"], fusion_gaussians(skewed)["z"], atol=1e-6)
+    assert told["samples"].dtype == fusion_gaussians(skewed)["samples"].dtype
+    with torch.no_grad():
+        z = skewed.model.base(skewed.shard.inputs()).double()
+    for found, c in zip(covariances(told), (0, 1, 3), strict=True):
+        mine = z[skewed.shard.y == c].T
+        expected = torch.cov(mine, correction=0) if c else torch.zeros(DIM, DIM).double()
+        assert torch.allclose(found, expected, atol=1e-6)
+    assert torch.allclose(
+        covariances(told).diagonal(dim1=1, dim2=2).sqrt().float(),
+        fusion_gaussians(skewed)["sd"],
+        atol=1e-4,
+    )
+    assert not told["factor"][0].any()  # of one sample
+
+
+def test_the_pooled_one_is_their_mean_by_samples(skewed: Client) -> None:
+    (found,) = covariances(fusion_gaussians(skewed, "pooled"))
+    full = covariances(fusion_gaussians(skewed, "full"))
+    assert torch.allclose(found, (full[0] + 6 * full[1] + 12 * full[2]) / 19, atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", ["full", "pooled"])
+def test_merged_full_ones_are_those_of_all_samples_together(covariance: str, tiny: Build) -> None:
+    both = clients(tiny(IFLStatistics(), SMALL, count=2))
+    both[1].model.load_state_dict(both[0].model.state_dict())
+    together = merged(joined([fusion_gaussians(me, covariance) for me in both]))
+    x, y = (torch.cat([getattr(me.shard, name) for me in both]) for name in "xy")
+    both[0].hold(Shard(x, y))
+    whole = fusion_gaussians(both[0], covariance)
+    assert together["samples"].tolist() == whole["samples"].tolist()
+    assert together["samples"].dtype == torch.int32
+    assert torch.allclose(together["z"], whole["z"], atol=1e-6)
+    if covariance == "full":  # a client's pooled one says less than its full ones
+        assert torch.allclose(covariances(together), covariances(whole), atol=1e-6)
+    else:
+        assert together["held"].tolist() == [CLASSES]
+        assert torch.allclose(covariances(together), covariances(whole), atol=1e-6)
+
+
+@pytest.mark.parametrize("covariance", ["full", "pooled"])
+def test_what_is_drawn_has_their_covariances(covariance: str, tiny: Build) -> None:
+    told = [
+        fusion_gaussians(me, covariance) for me in clients(tiny(IFLStatistics(), SMALL, count=2))
+    ]
+    pool, rows = joined(told), 40_000
+    z, y = drawn(pool, rows, rng(0, "moments"))
+    assert (z.shape, z.dtype) == ((rows, DIM), torch.float32)
+    c = 2
+    both = merged(pool)
+    own = [covariances(t)[c if covariance == "full" else 0] for t in told]
+    n = [t["samples"][c].double() for t in told]
+    expected = torch.zeros(DIM, DIM, dtype=torch.float64)
+    for k, spread, t in zip(n, own, told, strict=True):
+        off = (t["z"][c] - both["z"][c]).double()
+        expected += k / sum(n) * (spread + off[:, None] * off[None, :])
+    found = torch.cov(z[y == c].double().T, correction=0)
+    scale = expected.diagonal().max()
+    assert float((found - expected).abs().max() / scale) < 0.05
+    off_diagonal = expected - torch.diag(expected.diagonal())
+    assert float(off_diagonal.abs().max() / scale) > 0.1  # which a diagonal one does not have
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full", "pooled"])
+def test_draws_below_0_become_0_where_that_is_wanted(covariance: str, skewed: Client) -> None:
+    told = joined([fusion_gaussians(skewed, covariance)])
+    free, y = drawn(told, 500, rng(0, "test"))
+    cut, same = drawn(told, 500, rng(0, "test"), nonnegative=True)
+    assert free.min() < 0
+    assert torch.equal(cut, free.clamp(min=0))
+    assert torch.equal(y, same)
+
+
+@pytest.mark.parametrize("option", options("codec"))
+@pytest.mark.parametrize("covariance", ["full", "pooled"])
+def test_a_codec_leaves_covariances_to_draw_from(
+    covariance: str, option: str, skewed: Client
+) -> None:
+    arrived = passed(joined([fusion_gaussians(skewed, covariance)] * 2), option)
+    assert covariances(arrived).isfinite().all()
+    assert torch.linalg.eigvalsh(covariances(arrived)).min() > -1e-9
+    assert drawn(arrived, 50, rng(0, "test"))[0].isfinite().all()
+    if covariance == "pooled":
+        assert arrived["held"].tolist() == [3, 3]

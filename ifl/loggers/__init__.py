@@ -1,0 +1,1 @@
+"""Logs a run's evaluations where others look at them; what a run itself writes is in its folder."""
