@@ -6,7 +6,7 @@ arXiv 2509.22823). Any torch module that keeps this contract is a block (``ifl.c
 Pooling comes before ReLU: the same function, on a quarter of the values.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import prod
 
@@ -27,20 +27,6 @@ class SplitModel(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (B, classes) float32 of samples x (B, ...) float32, or int64 tokens."""
         return self.modular(self.base(x))  # type: ignore[no-any-return]
-
-
-class Remade(nn.Module):
-    """A block that a method makes, which says what makes it again after the run.
-
-    Args:
-        again: its class as ``_target_``, and plain settings.
-        inner: a client's block that it stands around, which it is given as ``inner``, if any.
-    """
-
-    def __init__(self, again: Mapping[str, str | int], inner: nn.Module | None = None) -> None:
-        super().__init__()
-        self.again = again
-        self.inner = inner
 
 
 def _check_widths(widths: Sequence[int], fusion_dim: int) -> None:

@@ -44,6 +44,8 @@ VARIANTS = (
     "ifl_statistics method.covariance=full method.nonnegative=false",
     "ifl_statistics method.covariance=pooled method.align.weight=1",
     "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
+    "fedlite method.sync_base=true",
+    "fsl_sage method.sync_base=true",
 )
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 

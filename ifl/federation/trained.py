@@ -19,7 +19,7 @@ from ifl.federation.build import Federation
 from ifl.federation.member import Member
 from ifl.federation.own_code import own_code
 from ifl.federation.predictions import read_predictions
-from ifl.models import Remade, SplitModel
+from ifl.models import SplitModel
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
 from ifl.runs.folder import read_about
@@ -94,8 +94,9 @@ class Trained:
 def blocks_state(federation: Federation) -> State:
     """Return the blocks that are tested, by kind and owner, and what it takes to make them again.
 
-    "like" is the number of a client whose block of that kind is made alike, or of whose block it
-    stands around; "again" is what makes it in that case.
+    "like" is the number of a client whose block of that kind is made alike, "made" the
+    configuration of a block that says it itself; one that stands around another one holds that as
+    ``inner``, and "like" is for it.
     """
     engine, data = federation.engine, federation.data
     tested = engine.method.blocks(engine.clients, engine.server)
@@ -104,7 +105,6 @@ def blocks_state(federation: Federation) -> State:
             owner: {
                 "tensors": tensors_of(block),
                 "like": _like(block, owner, kind, engine.clients),
-                "again": dict(block.again) if isinstance(block, Remade) else None,
                 "code": own_code(*block.modules()),
             }
             for owner, block in blocks.items()
@@ -119,8 +119,9 @@ def blocks_state(federation: Federation) -> State:
 
 def _like(block: nn.Module, owner: str, kind: str, clients: Sequence[Client]) -> int | None:
     """Return the number of a client with such a block, its owner's first."""
-    if isinstance(block, Remade):
-        return _like(block.inner, owner, kind, clients) if block.inner else None
+    if hasattr(block, "made_of"):
+        inner = getattr(block, "inner", None)
+        return _like(inner, owner, kind, clients) if inner else None
     text, shapes = repr(block), _shapes(block)
     for client in sorted(clients, key=lambda client: str(client.number) != owner):
         other = getattr(client.model, kind)
@@ -204,13 +205,12 @@ def _block(
 ) -> nn.Module:
     """Make a block and give it the tensors that are kept of it."""
     what = f"the {kind} block of {owner if owner == 'server' else f'client {owner}'}"
-    again, given = kept.get("again"), {}
-    if kept["like"] is None and again is None:
+    own = kept.get("made")
+    if kept["like"] is None and own is None:
         raise ConfigError(f"{what} is like that of no client, so it cannot be made again")
     with global_stream(0, "trained"):  # what it draws is replaced
-        if kept["like"] is not None:
-            given = {"inner": make(kept["like"], kind)}
-        block = (made({**again, **given}) if again else given["inner"]).eval()
+        inner = {} if kept["like"] is None else {"inner": make(kept["like"], kind)}
+        block = (made({**own, **inner}) if own else inner["inner"]).eval()
         _materialise(block, kind, agreed)
     mine = tensors_of(block)
     if _shapes(block) != {name: tuple(tensor.shape) for name, tensor in kept["tensors"].items()}:

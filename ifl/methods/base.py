@@ -18,7 +18,6 @@ from torch.optim import Optimizer
 from ifl.checks import check_text
 from ifl.client.client import Client
 from ifl.client.settings import Training
-from ifl.client.steps import frozen
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
@@ -170,13 +169,6 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
         {str(c.number): c.model.base for c in clients},
         {str(c.number): c.model.modular for c in clients},
     )
-
-
-def fusion_dim(client: Client) -> int:
-    """Return d, as the client's base block has it."""
-    x, _ = next(client.portions())
-    with frozen(client.model.base), torch.no_grad():
-        return int(client.model.base(x[:1]).shape[1])
 
 
 def same_start(

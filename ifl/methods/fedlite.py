@@ -13,6 +13,7 @@ import torch
 
 from ifl.checks import check_at_least, check_flag, check_whole
 from ifl.client.client import Client
+from ifl.client.contract import tried
 from ifl.client.settings import Training
 from ifl.client.steps import descend
 from ifl.comm.message import Message
@@ -22,7 +23,6 @@ from ifl.methods.base import (
     Conversation,
     Reply,
     Server,
-    fusion_dim,
     own_blocks,
     same_start,
 )
@@ -97,7 +97,7 @@ class FedLite:
                 the base blocks are not of one architecture.
         """
         for client in clients:
-            self.quantiser.check(fusion_dim(client), client.training.batch_size)
+            self.quantiser.check(tried(client)[0].shape[1], client.training.batch_size)
         if self.sync_base:
             same_start("method=fedlite with method.sync_base=true", clients, "base")
         return FedLiteServer(self, clients, training)
@@ -137,7 +137,7 @@ class FedLiteServer(SplitServer):
         bases = Averaging(deepcopy(first.model.base), samples) if method.sync_base else None
         make = training.optimizers.modular
         super().__init__(first.model.modular, {first.number: 1}, make, method.tau, bases)
-        self.pieces = fusion_dim(first) // method.width  # q
+        self.pieces = tried(first)[0].shape[1] // method.width  # q
         books = floats(method.groups * method.codes, method.width)
         sent: dict[int, Form] = {}
         for client in clients:

@@ -16,11 +16,12 @@ from torch.optim import Optimizer
 
 from ifl.checks import check_above, check_at_least, check_whole
 from ifl.client.client import Client
+from ifl.client.contract import tried
 from ifl.client.divergence import Watch
 from ifl.client.memory import Kept
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
-from ifl.client.steps import frozen, optimizer_of
+from ifl.client.steps import optimizer_of
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import (
@@ -29,7 +30,6 @@ from ifl.methods.base import (
     Reply,
     Server,
     StatelessServer,
-    fusion_dim,
     own_blocks,
 )
 from ifl.methods.parts.class_statistics import ClassMeans, fusion_means
@@ -154,9 +154,8 @@ class FedTGPServer(StatelessServer):
     """Trains prototypes on the means that came; keeps them, and which classes were ever sent."""
 
     def __init__(self, method: FedTGP, clients: Sequence[Client], training: Training) -> None:
-        first, dim = clients[0], fusion_dim(clients[0])
-        with frozen(first.model.modular), torch.no_grad():
-            classes = first.model.modular(torch.zeros(1, dim, device=training.device)).shape[1]
+        z, logits = tried(clients[0])
+        dim, classes = z.shape[1], logits.shape[1]
         self.method = method
         with global_stream(training.seed, "server", "prototypes"):
             self.prototypes = TrainablePrototypes(classes, dim).to(training.device)

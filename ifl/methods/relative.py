@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
+from ifl.client.contract import tried
 from ifl.client.memory import Kept
 from ifl.client.settings import Training
 from ifl.comm.message import Message
@@ -25,7 +26,6 @@ from ifl.methods.base import (
     Reply,
     Server,
     StatelessServer,
-    fusion_dim,
     own_blocks,
 )
 from ifl.methods.parts.relative import Relative, cosines, fusion_of
@@ -88,7 +88,7 @@ class RelativeRepresentations:
         Raises:
             ConfigError: the clients have fewer samples than there have to be anchors.
         """
-        count = fusion_dim(clients[0])
+        count = tried(clients[0])[0].shape[1]
         owners = torch.cat([torch.full((len(c.shard),), k) for k, c in enumerate(clients)])
         places = torch.cat([torch.arange(len(c.shard)) for c in clients])
         if count > len(places):

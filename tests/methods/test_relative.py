@@ -24,13 +24,15 @@ from ifl.errors import ConfigError
 from ifl.methods.local import Local
 from ifl.methods.parts.relative import cosines
 from ifl.methods.relative import Anchors, RelativeRepresentations, RelativeServer
+from ifl.seeding import rng
 
 METHOD = RelativeRepresentations(tau=4)
 
 
 def test_a_rotation_and_a_scale_of_z_change_nothing() -> None:
-    z, anchors = torch.randn(6, 5), torch.randn(7, 5)
-    turn, _ = torch.linalg.qr(torch.randn(5, 5))
+    draws = rng(0)
+    z, anchors = torch.randn(6, 5, generator=draws), torch.randn(7, 5, generator=draws)
+    turn, _ = torch.linalg.qr(torch.randn(5, 5, generator=draws))
     expected = torch.stack([cosine_similarity(row, anchors) for row in z])
     assert torch.allclose(cosines(z, anchors), expected, atol=1e-6)
     assert torch.allclose(cosines(z @ turn * 3.7, anchors @ turn * 3.7), expected, atol=1e-6)
@@ -53,7 +55,7 @@ def test_a_modular_block_takes_a_turned_base_block_for_the_one_it_knows(tiny: Bu
     federation = tiny(METHOD, SMALL, SMALL)
     play(federation, 80)
     first, second = clients(federation)
-    turn, _ = torch.linalg.qr(torch.randn(DIM, DIM))
+    turn, _ = torch.linalg.qr(torch.randn(DIM, DIM, generator=rng(0)))
     second.model.base = Turned(deepcopy(first.model.base), 0.2 * turn)
     tested = federation.engine.evaluate(TINY.test.inputs(), TINY.test.y)
     assert tested.accuracy["0", "0"] == tested.accuracy["1", "0"]

@@ -4,12 +4,13 @@ Source: Moschella et al. 2023, "Relative representations enable zero-shot latent
 communication", arXiv 2209.15430, equation 2.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from ifl.client.steps import PORTION, frozen
-from ifl.models import Remade
 
 
 def cosines(z: Tensor, anchors: Tensor) -> Tensor:
@@ -26,7 +27,7 @@ def fusion_of(base: nn.Module, x: Tensor) -> Tensor:
         return torch.cat([base(some) for some in x.split(PORTION)])
 
 
-class Relative(Remade):
+class Relative(nn.Module):
     """A base block whose output is relative to anchors: x (B, ...) -> r (B, anchors).
 
     Args:
@@ -37,11 +38,17 @@ class Relative(Remade):
     held: Tensor
 
     def __init__(self, inner: nn.Module, anchors: int, dim: int) -> None:
-        address = f"{__name__}.{type(self).__name__}"
-        super().__init__({"_target_": address, "anchors": anchors, "dim": dim}, inner)
+        super().__init__()
+        self.inner = inner
         self.register_buffer("held", torch.zeros(anchors, dim))
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """The configuration of such a block, as a yaml would say it, but for ``inner``."""
+        anchors, dim = self.held.shape
+        address = f"{__name__}.{type(self).__name__}"
+        return {"_target_": address, "anchors": anchors, "dim": dim}
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the cosines of x's z to the anchors'."""
-        assert self.inner is not None
         return cosines(self.inner(x), self.held)
