@@ -34,8 +34,6 @@ SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
 VARIANTS = (
     "fsl method.sync_base=true",
     "cse_fsl method.sync_clients=false",
-    "fedlite method.sync_base=true",
-    "fsl_sage method.sync_base=true",
     "fedproto method.predict=head",
     "fedgh method.epochs=2 method.batch_size=3",
     "fl method.send=updates codec=int8",

@@ -106,6 +106,7 @@ def blocks_state(federation: Federation) -> State:
                 "tensors": tensors_of(block),
                 "like": _like(block, owner, kind, engine.clients),
                 "code": own_code(*block.modules()),
+                **({"made": block.made_of} if hasattr(block, "made_of") else {}),
             }
             for owner, block in blocks.items()
         }

@@ -207,7 +207,7 @@ def test_a_class_without_a_prototype_is_never_guessed_and_far_z_are_told_apart()
     assert y.tolist() == [1, 3]
     z.zero_()
     assert block.prototypes[1, 0] == far
-    assert isinstance(made(dict(block.again)), NearestPrototype)
+    assert isinstance(made(block.made_of), NearestPrototype)
 
 
 def test_of_a_class_that_nobody_sent_the_prototype_stays() -> None:

@@ -4,13 +4,13 @@ Source: Tan et al. 2022, "FedProto: Federated Prototype Learning across Heteroge
 arXiv 2105.00243, section 4 (inference by the distance to the global prototypes).
 """
 
+from typing import Any
+
 import torch
-from torch import Tensor
-
-from ifl.models import Remade
+from torch import Tensor, nn
 
 
-class NearestPrototype(Remade):
+class NearestPrototype(nn.Module):
     """A modular block without weights: logits are -|z - P_c|^2, minus infinity without a P_c.
 
     So the class that is guessed is the one of the nearest prototype, and never one that has none.
@@ -24,10 +24,16 @@ class NearestPrototype(Remade):
     known: Tensor  # (classes,) bool
 
     def __init__(self, fusion_dim: int, classes: int) -> None:
-        address = f"{__name__}.{type(self).__name__}"
-        super().__init__({"_target_": address, "fusion_dim": fusion_dim, "classes": classes})
+        super().__init__()
         self.register_buffer("prototypes", torch.zeros(classes, fusion_dim))
         self.register_buffer("known", torch.zeros(classes, dtype=torch.bool))
+
+    @property
+    def made_of(self) -> dict[str, Any]:
+        """The configuration of such a block, as a yaml would say it: it is like no client's."""
+        kind, (classes, dim) = type(self), self.prototypes.shape
+        address = f"{kind.__module__}.{kind.__qualname__}"
+        return {"_target_": address, "fusion_dim": dim, "classes": classes}
 
     def learn(self, prototypes: Tensor, y: Tensor) -> None:
         """Take over prototypes (n, d) of classes y (n,); those of other classes stay."""
