@@ -65,7 +65,9 @@ def draw_line(
 def logarithmic(axes: Axes) -> None:
     """Make the x axis logarithmic, with plain numbers that do not crowd it."""
     low, high = axes.dataLim.intervalx
-    if low == high:  # a single point
+    if not np.isfinite([low, high]).all():  # nothing is drawn
+        axes.set_xlim(0.1, 1)
+    elif low == high:  # a single point
         axes.set_xlim(low / 2, high * 2)
     axes.set_xscale("log")
     low, high = axes.get_xlim()
