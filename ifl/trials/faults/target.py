@@ -86,22 +86,31 @@ class Target:
         """
         name, form = self.ways[(data[0] if data else 0) % len(self.ways)]
         payload, codec = bytes(data[1:]), self.codecs[name]
-        tracemalloc.reset_peak()
-        before, start = tracemalloc.get_traced_memory()[0], time.thread_time()
-        with Allocations() as allocations:
-            arrived = self._read(payload, codec, form)
-        spent = time.thread_time() - start
-        taken = allocations.bytes + tracemalloc.get_traced_memory()[1] - before
+        limit = TIMES * len(payload) + SPARE
+        arrived, spent, taken = self._measured(payload, codec, form)
+        if taken > limit:  # the first of its kind may load modules
+            arrived, spent, taken = self._measured(payload, codec, form)
         self.seen += 1
         self.fitted += arrived is not None
         self.slowest = max(self.slowest, spent)
         self.largest = max(self.largest, taken)
         if spent > SLOW_SECONDS:
             raise DefectError(f"{name}: {len(payload)} bytes took {spent:.1f} s")
-        if taken > TIMES * len(payload) + SPARE:
+        if taken > limit:
             raise DefectError(f"{name}: {len(payload)} bytes took {taken} bytes of memory")
         if arrived is not None and form is not None:
             self._fits(arrived, form)
+
+    def _measured(
+        self, payload: bytes, codec: "Codec", form: "Form | None"
+    ) -> "tuple[Message | None, float, int]":
+        """Return what is read, the seconds that it took, and the bytes of memory."""
+        tracemalloc.reset_peak()
+        before, start = tracemalloc.get_traced_memory()[0], time.thread_time()
+        with Allocations() as allocations:
+            arrived = self._read(payload, codec, form)
+        spent = time.thread_time() - start
+        return arrived, spent, allocations.bytes + tracemalloc.get_traced_memory()[1] - before
 
     def _read(self, payload: bytes, codec: "Codec", form: "Form | None") -> "Message | None":
         try:
