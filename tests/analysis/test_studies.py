@@ -291,10 +291,12 @@ def test_the_papers_rules_are_read_off_what_travelled_and_who_owns_blocks(tmp_pa
     write_run(tmp_path / "3", "method=lg_fedavg", "clients=paper_one_head", traffic=params)
     write_run(tmp_path / "4", "method=local")
     write_run(tmp_path / "5", "method=fedproto", traffic=z, matrix=served)
+    trained = {**z, ("down", "prototypes"): 1000}
+    write_run(tmp_path / "6", "method=fedtgp", traffic=trained, matrix=served)
     groups = group_runs(load_runs(tmp_path)[0], pareto.name_of)
-    assert len(groups) == 5
+    assert len(groups) == 6
     names = [group.name for group in pareto.under_the_rules(groups)]
-    assert names == ["IFL statistics", "FedProto"]
+    assert names == ["IFL statistics", "FedProto", "FedTGP"]
 
 
 def test_an_ingredient_is_compared_with_none_and_with_all(tmp_path: Path) -> None:
