@@ -171,6 +171,14 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     )
 
 
+def check_architecture(number: int, clients: Sequence[Client]) -> None:
+    """Raise ConfigError unless ``method.architecture`` is the number of a client."""
+    if number >= len(clients):
+        raise ConfigError(
+            f"method.architecture must name a client from 0 to {len(clients) - 1}, got {number}"
+        )
+
+
 def same_start(
     method: str, clients: Sequence[Client], part: str = "whole", otherwise: str = ""
 ) -> None:
