@@ -105,7 +105,12 @@ class Method(Protocol):
         """
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
-        """Return the base blocks and the modular blocks that exist, by owner."""
+        """Return the base blocks and the modular blocks that exist, by owner.
+
+        One that is like no client's may have a property ``made_of``, what a yaml would say to make
+        it, ``_target_`` and all, so that ``ifl.load`` can; one around another block takes that as
+        ``inner``.
+        """
 
 
 def described(method: Method, choice: str) -> dict[str, Any]:
