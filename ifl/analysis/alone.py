@@ -30,9 +30,10 @@ class Gain(NamedTuple):
 
 
 def optimizer_name(run: Run) -> str:
-    """Name optimiser and learning rate, of both blocks where they differ."""
-    rates = [f"{run.config[f'optimizer.{block}.lr']:g}" for block in ("base", "modular")]
-    return f"{run.choices['optimizer']} {' / '.join(dict.fromkeys(rates))}"
+    """Name optimiser and learning rate, of both blocks where they differ, if it has any."""
+    keys = [f"optimizer.{block}.lr" for block in ("base", "modular")]
+    rates = dict.fromkeys(f"{run.config[key]:g}" for key in keys if key in run.config)
+    return f"{run.choices['optimizer']} {' / '.join(rates)}".rstrip()
 
 
 def recipe(run: Run) -> tuple[object, ...]:

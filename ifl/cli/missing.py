@@ -49,7 +49,9 @@ def absent(folder: Path, conf: Path, study: str, data: str) -> list[str]:
 
 def repeats(command: str) -> bool:
     """Return whether a command begins with a run's own configuration, not with the experiment."""
-    return any(flag.startswith(("--config-p", "-cp")) for flag in parted(shlex.split(command))[1])
+    flags = parted(shlex.split(command))[1]
+    kept = [flag for flag in flags if Path(flag.rpartition("=")[2]).name == ".hydra"]
+    return bool(kept) or any(flag.startswith(("--config-p", "-cp")) for flag in flags)
 
 
 def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:

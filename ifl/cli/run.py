@@ -31,6 +31,7 @@ from ifl.runs.objective import value_of
 from ifl.runs.wholeness import spoilt
 
 COMMAND = "IFL_COMMAND"  # the environment variable that tells every run of a sweep what was typed
+# What ends a command early and is said in a sentence.
 TOLD = (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError, IFLError)
 SPELLED = {"run.py": ["python", "scripts/run.py"], "__main__.py": ["python", "-m", "ifl"]}
 
@@ -214,14 +215,7 @@ def conducted(typed: list[str]) -> int:
     except BrokenPipeError:  # whoever read the output has left, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except (
-        HydraException,
-        OmegaConfBaseException,
-        YAMLError,
-        OSError,
-        ValueError,
-        IFLError,
-    ) as error:
+    except TOLD as error:
         from ifl.cli.explain import explained
 
         print(f"Error: {explained(error, CONF, sys.argv[1:])}", file=sys.stderr)

@@ -1,6 +1,6 @@
 """Checks the uplink budget against the cost of the first round."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 
@@ -51,12 +51,12 @@ def first_uplink(engine: Engine) -> int:
     seed, drawn = engine.training.seed, engine.participation.present
     rounds = (drawn(engine.clients, seed, number) for number in range(1, PATIENCE + 1))
     present = next(filter(None, rounds), [])
-    sizes: dict[tuple[int, int], int] = {}  # of each once: split learning expects one tau times
+    sizes: dict[Hashable, int] = {}  # of each once: split learning expects one tau times
     total = 0
     for client in present:
         agreed = engine.channel.agreed_with(client.number)
         for form in engine.server.expects(client.number):
-            key = id(form), id(agreed)
+            key = tuple(form.items()), tuple(agreed.items())
             if key not in sizes:
                 sizes[key] = _size(form, engine.channel, agreed)
             total += sizes[key]

@@ -37,9 +37,9 @@ class Member:
         where = f"of {self.name} in clients.members"
         if self.batch_size is not None:
             check_whole(f"batch_size {where}", self.batch_size, 1)
-        if isinstance(self.lr, Mapping) and not {*self.lr} <= BLOCKS:
+        if isinstance(self.lr, Mapping) and not (self.lr and {*self.lr} <= BLOCKS):
             raise ConfigError(
-                f"lr {where} must be a number, or have base and modular, got {typed(self.lr)}"
+                f"lr {where} must be a number, or have base or modular, got {typed(self.lr)}"
             )
         for rate in self.rates().values():
             check_above(f"lr {where}", rate, 0, "; leave it out for that of optimizer")

@@ -62,7 +62,7 @@ def run(
 
     Raises:
         ConfigError: the schedule's budget in bytes is below what one round sends, the folder
-            holds another run, or the logger is none.
+            holds another run, or the logger lacks a method.
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
         MessageError: an upload is refused, likewise, unless the engine skips those.
         Terminated: ``stop`` gave this reason.

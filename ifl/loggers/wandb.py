@@ -45,6 +45,8 @@ class WandB:
     ) -> None:
         check_one_of("logger.mode", mode, "offline", "online")
         check_text("logger.project", project)
+        if entity is not None:
+            check_text("logger.entity", entity)
         _wandb()
         group = None if group is None else str(group)
         self._chosen = {"mode": mode, "project": project, "entity": entity, "group": group}

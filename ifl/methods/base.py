@@ -105,7 +105,12 @@ class Method(Protocol):
         """
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
-        """Return the base blocks and the modular blocks that exist, by owner."""
+        """Return the base blocks and the modular blocks that exist, by owner.
+
+        One that is like no client's may have a property ``made_of``, what a yaml would say to make
+        it, ``_target_`` and all, so that ``ifl.load`` can; one around another block takes that as
+        ``inner``.
+        """
 
 
 def described(method: Method, choice: str) -> dict[str, Any]:
@@ -169,6 +174,14 @@ def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
         {str(c.number): c.model.base for c in clients},
         {str(c.number): c.model.modular for c in clients},
     )
+
+
+def check_architecture(number: int, clients: Sequence[Client]) -> None:
+    """Raise ConfigError unless ``method.architecture`` is the number of a client."""
+    if number >= len(clients):
+        raise ConfigError(
+            f"method.architecture must name a client from 0 to {len(clients) - 1}, got {number}"
+        )
 
 
 def same_start(

@@ -16,8 +16,14 @@ from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Expected, Form, labels
 from ifl.data.dataset import Shard
-from ifl.errors import ConfigError
-from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer
+from ifl.methods.base import (
+    Blocks,
+    Conversation,
+    Reply,
+    Server,
+    StatelessServer,
+    check_architecture,
+)
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
@@ -64,11 +70,7 @@ class Centralized:
         Raises:
             ConfigError: there is no such client.
         """
-        if self.architecture >= len(clients):
-            raise ConfigError(
-                f"method.architecture must name a client from 0 to {len(clients) - 1}, "
-                f"got {self.architecture}"
-            )
+        check_architecture(self.architecture, clients)
         chosen = clients[self.architecture]
         model = deepcopy(chosen.model)
         forms = {c.number: _form(c.shard) for c in clients}

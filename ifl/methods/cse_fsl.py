@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_flag, check_whole
@@ -18,7 +19,7 @@ from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
-from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
+from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
 from ifl.methods.parts.averaging import Averaging, averaged, unpack
 from ifl.methods.parts.split_server import SplitServer
 from ifl.runs.method import Sends
@@ -107,11 +108,8 @@ class CSEFSL:
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks, the newest average if there is one, and the server's block."""
-        assert isinstance(server, CSEFSLServer)
-        bases, _ = own_blocks(clients)
-        if server.model:
-            bases = dict.fromkeys(bases, server.model.base)
-        return bases, {"server": next(iter(server.modulars.values()))}
+        assert isinstance(server, SplitServer)
+        return server.tested(clients)
 
 
 class CSEFSLServer(SplitServer):
@@ -124,6 +122,10 @@ class CSEFSLServer(SplitServer):
         average = Averaging(self.model, samples) if self.model else None
         make, exchanges = training.optimizers.modular, method.tau // method.h
         super().__init__(first.model.modular, {first.number: 1}, make, exchanges, average)
+
+    def base(self) -> nn.Module | None:
+        """Return the newest average of base blocks, if networks are averaged."""
+        return self.model.base if self.model else None
 
     def learn(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Step on the modular block with each client's z and y, in turn; answer nobody."""

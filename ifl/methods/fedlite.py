@@ -5,7 +5,6 @@ Resource-constrained Clients", arXiv 2201.11865, algorithm 1.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -23,11 +22,10 @@ from ifl.methods.base import (
     Conversation,
     Reply,
     Server,
-    own_blocks,
     same_start,
 )
-from ifl.methods.parts.averaging import Averaging, averaged, unpack
-from ifl.methods.parts.split_server import SplitServer
+from ifl.methods.parts.averaging import averaged, unpack
+from ifl.methods.parts.split_server import SplitServer, base_average
 from ifl.methods.parts.vector_quantise import ProductQuantiser
 from ifl.runs.method import Sends
 from ifl.seeding import rng
@@ -121,11 +119,8 @@ class FedLite:
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks, the newest average if there is one, and the server's block."""
-        assert isinstance(server, FedLiteServer)
-        bases, _ = own_blocks(clients)
-        if server.bases:
-            bases = dict.fromkeys(bases, server.bases.module)
-        return bases, {"server": next(iter(server.modulars.values()))}
+        assert isinstance(server, SplitServer)
+        return server.tested(clients)
 
 
 class FedLiteServer(SplitServer):
@@ -133,8 +128,7 @@ class FedLiteServer(SplitServer):
 
     def __init__(self, method: FedLite, clients: Sequence[Client], training: Training) -> None:
         first, self.quantiser = clients[0], method.quantiser
-        samples = {c.number: len(c.shard) for c in clients}
-        bases = Averaging(deepcopy(first.model.base), samples) if method.sync_base else None
+        bases = base_average(clients) if method.sync_base else None
         make = training.optimizers.modular
         super().__init__(first.model.modular, {first.number: 1}, make, method.tau, bases)
         self.pieces = tried(first)[0].shape[1] // method.width  # q

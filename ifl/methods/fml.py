@@ -21,7 +21,14 @@ from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import anneal, optimizer_of
 from ifl.errors import ConfigError
-from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks
+from ifl.methods.base import (
+    Blocks,
+    Conversation,
+    Reply,
+    Server,
+    check_architecture,
+    own_blocks,
+)
 from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
@@ -105,12 +112,11 @@ class FML:
         Raises:
             ConfigError: there is no such client.
         """
-        if self.architecture is not None and self.architecture >= len(clients):
-            raise ConfigError(
-                f"method.architecture must name a client from 0 to {len(clients) - 1}, "
-                f"got {self.architecture}"
-            )
-        whose = min(clients, key=_size) if self.architecture is None else clients[self.architecture]
+        if self.architecture is None:
+            whose = min(clients, key=_size)
+        else:
+            check_architecture(self.architecture, clients)
+            whose = clients[self.architecture]
         for client in clients:
             client.draws = client.draws or whose.draws
         return FMLServer(deepcopy(whose.model), clients)

@@ -6,7 +6,6 @@ Methods in Healthcare" (V3).
 """
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,9 +14,9 @@ from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.client.steps import descend
 from ifl.comm.message import Message
-from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.methods.parts.averaging import Averaging, averaged, unpack
-from ifl.methods.parts.split_server import SplitServer
+from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
+from ifl.methods.parts.averaging import averaged, unpack
+from ifl.methods.parts.split_server import SplitServer, base_average
 from ifl.runs.method import Sends
 
 
@@ -88,11 +87,8 @@ class FSL:
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks, the newest average if there is one, and the server's block."""
-        assert isinstance(server, FSLServer)
-        bases, _ = own_blocks(clients)
-        if server.bases:
-            bases = dict.fromkeys(bases, server.bases.module)
-        return bases, {"server": next(iter(server.modulars.values()))}
+        assert isinstance(server, SplitServer)
+        return server.tested(clients)
 
 
 class FSLServer(SplitServer):
@@ -102,5 +98,5 @@ class FSLServer(SplitServer):
         model, make = clients[0].model, training.optimizers.modular
         samples = {c.number: len(c.shard) for c in clients}
         owners = samples if fsl.server == "per_client" else {clients[0].number: 1}
-        bases = Averaging(deepcopy(model.base), samples) if fsl.sync_base else None
+        bases = base_average(clients) if fsl.sync_base else None
         super().__init__(model.modular, owners, make, fsl.tau, bases)

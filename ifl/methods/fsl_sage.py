@@ -22,9 +22,9 @@ from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import descend, frozen, optimizer_of
 from ifl.comm.message import Message
 from ifl.errors import ConfigError
-from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.methods.parts.averaging import Averaging, averaged, told, unpack
-from ifl.methods.parts.split_server import SplitServer
+from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
+from ifl.methods.parts.averaging import averaged, told, unpack
+from ifl.methods.parts.split_server import SplitServer, base_average
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
 
@@ -120,11 +120,8 @@ class FSLSAGE:
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks, the newest average if there is one, and the server's block."""
-        assert isinstance(server, FSLSAGEServer)
-        bases, _ = own_blocks(clients)
-        if server.bases:
-            bases = dict.fromkeys(bases, server.bases.module)
-        return bases, {"server": next(iter(server.modulars.values()))}
+        assert isinstance(server, SplitServer)
+        return server.tested(clients)
 
 
 class FSLSAGEServer(SplitServer):
@@ -132,15 +129,14 @@ class FSLSAGEServer(SplitServer):
 
     def __init__(self, method: FSLSAGE, clients: Sequence[Client], training: Training) -> None:
         first, make = clients[0], training.optimizers.modular
-        samples = {c.number: len(c.shard) for c in clients}
-        bases = Averaging(deepcopy(first.model.base), samples) if method.sync_base else None
+        bases = base_average(clients) if method.sync_base else None
         self.exchanges = method.tau // method.h
         super().__init__(first.model.modular, {first.number: 1}, make, self.exchanges, bases)
         self.method = method
         self.auxiliary = {c.number: deepcopy(c.model.modular) for c in clients}
         self.aligners = {k: optimizer_of(a, make) for k, a in self.auxiliary.items()}
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
-        self.rounds = 0  # that are over
+        self.rounds = 0  # that are over, and had anybody in them
         self.turn = 0  # of this round
 
     def optimizers(self) -> Iterable[Optimizer]:

@@ -1,5 +1,6 @@
 """What a method gains over clients that train alone on the same images for as many steps."""
 
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -84,6 +85,20 @@ def test_rounds_and_tau_may_differ_where_steps_and_falling_rates_are_equal(tmp_p
 def test_another_optimiser_or_d_is_named(tmp_path: Path, other: str, told: str) -> None:
     mark = " ‡" if told else ""
     assert gained(tmp_path, other) == f"5.0{mark}; 0.0{mark}; {told}"
+
+
+def test_an_optimiser_without_a_rate_is_named_too(tmp_path: Path) -> None:
+    write_run(tmp_path / "ifl", accuracy={10: 0.8})
+    path = write_run(tmp_path / "local", "method=local", accuracy={10: 0.3})
+    about = json.loads((path / "run.json").read_text())
+    about["choices"]["optimizer"] = "mine"
+    about["config"]["optimizer"] = {
+        "base": {"_target_": "mine.O"},
+        "modular": {"_target_": "mine.O"},
+    }
+    (path / "run.json").write_text(json.dumps(about))
+    notes = summarise(grouped(tmp_path)).notes
+    assert "the best there is: mine, d = 432" in notes
 
 
 def test_of_others_the_best_is_taken_unless_one_has_the_same_optimiser(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ from matplotlib.figure import Figure
 from studies import fill
 from written_runs import T2, command, write_run
 
+from ifl.analysis.charts import UPLINK_AXES
 from ifl.analysis.collect import group_runs, load_runs
 from ifl.analysis.report.archive import describe
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, sections
 from ifl.analysis.studies import STUDIES, ablation, pareto
+from ifl.analysis.studies.general import draw_curves
 from ifl.analysis.tables import Table, Value
 from ifl.cli.missing import absent
 
@@ -234,6 +236,16 @@ def test_the_best_optimiser_is_the_one_with_the_highest_mean_of_whole_ones(tmp_p
     )
 
 
+def test_axes_keep_their_names_beside_who_sends_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "ifl")
+    write_run(tmp_path / "local", "method=local", uplink=0)
+    groups = group_runs(load_runs(tmp_path)[0])
+    figure = draw_curves(groups, UPLINK_AXES)
+    assert [axes.get_xlabel() for axes in figure.axes] == [*UPLINK_AXES.values()]
+    labels = figure.axes[0].get_legend_handles_labels()[1]
+    assert [text.endswith("(sends nothing)") for text in labels] == [False, True]
+
+
 def test_an_optimiser_of_ones_own_comes_behind_the_known_ones(tmp_path: Path) -> None:
     for n, name in enumerate(("adam", "sgd")):
         write_run(tmp_path / str(n), "study=open/optimizer", f"optimizer={name}")
@@ -279,10 +291,12 @@ def test_the_papers_rules_are_read_off_what_travelled_and_who_owns_blocks(tmp_pa
     write_run(tmp_path / "3", "method=lg_fedavg", "clients=paper_one_head", traffic=params)
     write_run(tmp_path / "4", "method=local")
     write_run(tmp_path / "5", "method=fedproto", traffic=z, matrix=served)
+    trained = {**z, ("down", "prototypes"): 1000}
+    write_run(tmp_path / "6", "method=fedtgp", traffic=trained, matrix=served)
     groups = group_runs(load_runs(tmp_path)[0], pareto.name_of)
-    assert len(groups) == 5
+    assert len(groups) == 6
     names = [group.name for group in pareto.under_the_rules(groups)]
-    assert names == ["IFL statistics", "FedProto"]
+    assert names == ["IFL statistics", "FedProto", "FedTGP"]
 
 
 def test_an_ingredient_is_compared_with_none_and_with_all(tmp_path: Path) -> None:

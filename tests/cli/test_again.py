@@ -181,6 +181,7 @@ def test_a_repeated_run_asks_for_no_other_run_of_its_study() -> None:
     path = CONF / "experiment" / "quickstart.yaml"
     few = {"ifl -m experiment=quickstart seed=0 method=fl"}
     again = {"ifl -cp outputs/x/.hydra seed=5", "ifl --config-path=outputs/x/.hydra seed=5"}
+    again |= {"ifl --config-dir outputs/x/.hydra/ seed=5", "ifl -cd=outputs/x/.hydra seed=5"}
     assert wanted(path, few | again) == wanted(path, few)
 
 

@@ -27,6 +27,7 @@ RUN = {
     "logger=tensorboard +logger.flush=3": "logger.flush is a key that nothing reads; logger takes",
     "logger=wandb +logger.projet=mine": "nothing reads; did you mean logger.project?",
     "logger=wandb logger.mode=offlin": "logger.mode must be one of offline, online, got offlin",
+    "logger=wandb logger.entity=5": "logger.entity must be text that is not empty, got 5",
     "logger=wandb logger.project=null": "logger.project must be text that is not empty, got null",
     "logger=mlflow logger.tracking_uri=mlruns": "logger.tracking_uri must begin with one of",
     "logger=mlflow logger.tracking_uri=null": "logger.tracking_uri must be text that is not empty,",

@@ -117,7 +117,8 @@ def test_uploads_of_several_sizes_cannot_be_taken_apart(tiny: Build) -> None:
         ({"batch_size": 0}, "batch_size of odd in clients.members must be a whole number >= 1"),
         ({"lr": -1}, "lr of odd in clients.members must be a number > 0, got -1; leave it out"),
         ({"lr": "fast"}, "lr of odd in clients.members must be a number > 0, got fast"),
-        ({"lr": {"head": 1}}, "lr of odd in clients.members must be a number, or have base and"),
+        ({"lr": {"head": 1}}, "lr of odd in clients.members must be a number, or have base or"),
+        ({"lr": {}}, "lr of odd in clients.members must be a number, or have base or modular, got"),
     ],
 )
 def test_own_settings_have_ranges(own: dict[str, object], sentence: str) -> None:

@@ -254,6 +254,11 @@ def test_the_logger_is_no_part_of_a_runs_identity() -> None:
     )
 
 
+def test_mlflows_database_lies_where_the_runs_do() -> None:
+    uri = composed("logger=mlflow", "outputs='~/kept'").logger.tracking_uri
+    assert uri == f"sqlite:///{Path.home()}/kept/mlflow.db"
+
+
 def test_the_default_run_loads_no_package_of_a_logger(tmp_path: Path) -> None:
     program = f"""
 import sys

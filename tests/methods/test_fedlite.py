@@ -37,7 +37,8 @@ def test_with_as_many_codes_as_rows_it_is_split_learning(tiny: Build) -> None:
 
 @pytest.mark.parametrize("groups", [1, 2])
 def test_codes_name_the_nearest_entry_of_their_groups_codebook(groups: int) -> None:
-    quantiser, z = ProductQuantiser(2, groups, 4, 5), torch.randn(6, 8)
+    quantiser = ProductQuantiser(2, groups, 4, 5)
+    z = torch.randn(6, 8, generator=rng(0))
     books, codes = quantiser.quantise(z, rng(0))
     assert books.shape == (groups * 4, 2)
     coarse = quantiser.assemble(books, quantiser.unpack(quantiser.pack(codes), 24), 6)
@@ -65,7 +66,7 @@ def test_iterations_and_codes_lose_less() -> None:
 @pytest.mark.parametrize("bits", [1, 3, 8])
 def test_packed_codes_come_back(bits: int) -> None:
     quantiser = ProductQuantiser(1, 1, 2**bits, 1)
-    codes = torch.randint(2**bits, (13,))
+    codes = torch.randint(2**bits, (13,), generator=rng(0))
     packed_codes = quantiser.pack(codes)
     assert len(packed_codes) == -(-13 * bits // 8)
     assert torch.equal(quantiser.unpack(packed_codes, 13), codes)

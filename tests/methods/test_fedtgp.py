@@ -53,7 +53,8 @@ def server_of(federation: Federation) -> FedTGPServer:
 
 
 def test_loss_and_margin_are_the_papers_written_out() -> None:
-    means, prototypes = torch.randn(5, 3), torch.randn(4, 3)
+    draws = rng(0)
+    means, prototypes = torch.randn(5, 3, generator=draws), torch.randn(4, 3, generator=draws)
     y, delta = torch.tensor([0, 1, 1, 2, 0]), 0.8
     expected = 0.0
     for mean, c in zip(means, y.tolist(), strict=True):
@@ -88,7 +89,7 @@ def test_a_margin_moves_prototypes_apart() -> None:
 
 
 def test_a_mean_that_lies_on_its_prototype_has_a_gradient() -> None:
-    prototypes = torch.randn(3, 4, requires_grad=True)
+    prototypes = torch.randn(3, 4, generator=rng(0)).requires_grad_()
     contrast(prototypes.detach().clone(), torch.arange(3), prototypes, 1.0).backward()
     assert prototypes.grad is not None
     assert prototypes.grad.isfinite().all()

@@ -17,6 +17,7 @@ from ifl.methods.fl import FL, FLServer
 from ifl.methods.fml import FML, FMLServer, Meme, taught
 from ifl.methods.local import Local
 from ifl.methods.parts.averaging import state
+from ifl.seeding import rng
 
 
 def test_by_labels_alone_own_networks_learn_as_without_communication(tiny: Build) -> None:
@@ -76,7 +77,8 @@ def test_both_steps_are_the_papers_written_out(tiny: Build) -> None:
 
 
 def test_the_teacher_is_held_fixed() -> None:
-    logits, teacher = torch.randn(3, 4, requires_grad=True), torch.randn(3, 4, requires_grad=True)
+    draws = rng(0)
+    logits, teacher = (torch.randn(3, 4, generator=draws).requires_grad_() for _ in range(2))
     taught(logits, torch.arange(3), teacher, 0.0).backward()
     assert teacher.grad is None
     assert taught(teacher, torch.arange(3), teacher, 0.0).item() == pytest.approx(0, abs=1e-6)

@@ -207,7 +207,7 @@ def test_per_client_takes_one_step_on_each_pair_in_client_order(tiny: Build) -> 
     me = clients(tiny(method, SMALL, optimizer=PLAIN))[0]
     talk = method.client_round(me, 1)
     next(talk)
-    pool = Message(z=torch.randn(3 * B, DIM), y=torch.arange(3 * B) % CLASSES)
+    pool = Message(z=torch.randn(3 * B, DIM, generator=rng(0)), y=torch.arange(3 * B) % CLASSES)
     expected = deepcopy(me.model.modular)
     for z, y in zip(pool["z"].chunk(3), pool["y"].chunk(3), strict=True):
         expected.zero_grad()

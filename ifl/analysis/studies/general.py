@@ -41,16 +41,16 @@ def draw_curves(groups: Sequence[Group], against: Mapping[str, str]) -> Figure:
     """
     figure, all_axes = panels(len(against), 4.6, sharey=True)
     for axes, (column, name) in zip(all_axes, against.items(), strict=True):
+        axes.set_xlabel(name)
         for group, style in styled(groups):
             last = group.last().mean()
             remark = "" if len(group.curve()) else " (no round common to its seeds)"
             label = group.name + (" (sends nothing)" if last[column] == 0 else remark)
             if last[column] == 0:
-                name = f"_{label}" if style is GREY else label
-                axes.axhline(100 * last["accuracy_mean"], **level(style), label=name)
+                label = f"_{label}" if style is GREY else label  # grey: named in the table alone
+                axes.axhline(100 * last["accuracy_mean"], **level(style), label=label)
             else:
                 draw_line(axes, group, column, style, label)
-        axes.set_xlabel(name)
         if column in UPLINK_AXES:
             logarithmic(axes)
         else:

@@ -72,9 +72,10 @@ def keeps_the_rules(run: Run) -> bool:
     Prototypes are every client's: each of them has all that the server has.
     """
     owners = {*run.compositions["base"], *run.compositions["modular"]}
-    if run.config.get("method.predict") == "prototypes":
+    kinds = {*run.traffic()["kind"]}
+    if run.config.get("method.predict") == "prototypes" or "prototypes" in kinds:
         owners.discard("server")
-    return "server" not in owners and not {"x", "params"} & {*run.traffic()["kind"]}
+    return "server" not in owners and not {"x", "params"} & kinds
 
 
 def papers(groups: Sequence[Group]) -> Group | None:

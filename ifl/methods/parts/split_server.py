@@ -8,11 +8,13 @@ from torch import Generator, Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from ifl.client.client import Client
 from ifl.client.divergence import Watch
 from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import OptimizerMaker, optimizer_of
 from ifl.comm.message import Message
 from ifl.comm.schema import FUSION_BATCH, Form
+from ifl.methods.base import Blocks, own_blocks
 from ifl.methods.parts.averaging import Averaging, equalise
 from ifl.runs.checkpoint import State
 
@@ -85,6 +87,12 @@ class ModularBlocks:
             load_learner(state[str(k)], modular, self._optimizers[k])
 
 
+def base_average(clients: Sequence[Client]) -> Averaging:
+    """Return the average of the clients' base blocks, by samples; at the start, client 0's."""
+    samples = {client.number: len(client.shard) for client in clients}
+    return Averaging(deepcopy(clients[0].model.base), samples)
+
+
 class SplitServer(ModularBlocks):
     """Teaches modular blocks; averages what the clients have of the network at a round's end.
 
@@ -105,6 +113,17 @@ class SplitServer(ModularBlocks):
         super().__init__(modular, samples, make)
         self.bases = bases
         self.forms: list[Form] = [FUSION_BATCH] * exchanges + ([bases.form] if bases else [])
+
+    def base(self) -> nn.Module | None:
+        """Return the newest average of base blocks, if they are averaged."""
+        return self.bases.module if self.bases else None
+
+    def tested(self, clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
+        """Return the N base blocks, the newest average if there is one, and the server's block."""
+        bases, _ = own_blocks(clients)
+        if base := self.base():
+            bases = dict.fromkeys(bases, base)
+        return bases, {"server": next(iter(self.modulars.values()))}
 
     def expects(self, client: int) -> Sequence[Form]:
         """Expect z (B, d) and y (B,) in every exchange, then the client's part if averaged."""
