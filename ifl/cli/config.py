@@ -1,7 +1,8 @@
 """Locates the configuration, checks its keys and names a run's folder.
 
 Registers the resolvers that the yaml files use: run_name, cores_of_run, runs_at_once, contents,
-name_of, home. That of OmegaConf for the environment is replaced by one that tells numbers.
+name_of, home, typed_from. That of OmegaConf for the environment is replaced by one that tells
+numbers.
 """
 
 import os
@@ -243,5 +244,5 @@ def check_cores(workers: object, threads: object) -> None:
 
 
 OmegaConf.register_new_resolver("oc.env", environment, replace=True)
-for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of, home):
+for resolver in (run_name, cores_of_run, runs_at_once, contents, name_of, home, typed_from):
     OmegaConf.register_new_resolver(resolver.__name__, resolver)

@@ -70,9 +70,9 @@ class WandB:
             settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
         )
         self._run.define_metric("*", step_metric="round")
-        self._held = {number for file in self._files.values() for number in file["rounds"]}
+        self._held = {held for file in self._files.values() for held in file["rounds"]}
         if self._chosen["mode"] == "online":  # the server knows better what it has
-            self._held = {number for number in self._held if number < self._run.starting_step}
+            self._held = {held for held in self._held if held < self._run.starting_step}
         self._file: dict[str, Any] = {"rounds": [], "closed": False}
         self._files[Path(self._run.dir).parent.name] = self._file
         self._keep()

@@ -98,7 +98,7 @@ RESOLVER = re.compile(r"\$\{\s*([\w.]+)\s*:\s*['\"]?([^,}'\"\s$]*)")
 PLACE = "root: ${oc.env:IFL_DATA,data}"  # of the ready-made data sets, which check what lies there
 # Those that make the same of the same; contents of files are compared on their own.
 PURE = (
-    "run_name", "cores_of_run", "runs_at_once", "contents", "name_of", "home",
+    "run_name", "cores_of_run", "runs_at_once", "contents", "name_of", "home", "typed_from",
     "oc.select", "oc.decode", "oc.create", "oc.deprecated", "oc.dict.keys", "oc.dict.values",
 )  # fmt: skip
 

@@ -120,6 +120,15 @@ def test_a_longer_run_logs_what_it_took_over(place: Path, monkeypatch: pytest.Mo
     assert_logged(long, place)
 
 
+def test_the_database_lies_below_outputs_where_hydra_changes_the_folder(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    assert here(monkeypatch, *LOGGED, "rounds=2", "outputs=.", "hydra.job.chdir=true") == 0
+    (folder,) = place.glob("runs/*")
+    assert_logged(folder, place)
+
+
 def test_a_run_that_the_store_has_no_longer_is_a_new_one(place: Path) -> None:
     logger = MLflow(f"sqlite:///{place}/mlflow.db")
     folder = place / "run"
