@@ -108,8 +108,11 @@ class FedLite:
         for x, y in me.batches(self.tau):
             z = me.model.base(x)
             books, codes = self.quantiser.quantise(z.detach(), draws)
-            reply = yield Message(codebook=books, codes=self.quantiser.pack(codes), y=y)
+            said = Message(codebook=books, codes=self.quantiser.pack(codes), y=y)
+            reply = yield said
             assert reply is not None
+            assert said.arrived is not None
+            books = said.arrived["codebook"]  # as the server decoded it
             lost = z.detach() - self.quantiser.assemble(books, codes, len(y))
             gradient = reply["grad"] + self.lam / len(y) * lost
             descend(z, me.base_optimizer, gradient=gradient)
