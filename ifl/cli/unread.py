@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, signature
-from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -134,8 +133,10 @@ def parameters(address: object, filled: bool = False) -> list[str] | None:
     Args:
         filled: the first is left to whoever calls what is made, as that of an optimiser.
     """
+    from ifl.seeding import imported  # loads torch
+
     try:
-        taken = signature(resolve_name(MOVED.get(str(address), str(address)))).parameters
+        taken = signature(imported(MOVED.get(str(address), str(address)))).parameters
     except Exception:
         return None
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):

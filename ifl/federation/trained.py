@@ -5,6 +5,7 @@ Any base block goes with any modular block: that is what a run is for, and here 
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,10 @@ from ifl.models import SplitModel
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
 from ifl.runs.folder import read_about
+from ifl.runs.identity import MOVED
 from ifl.runs.made import made, told
 from ifl.runs.wholeness import spoilt
-from ifl.seeding import global_stream
+from ifl.seeding import global_stream, imported
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -188,11 +190,24 @@ def _from_config(config: Any, agreed: Mapping[str, Any]) -> Make:
             "those that it was built from: ifl.load(folder, members=[...])"
         )
 
+    _import(members)
+
     def make(number: int, kind: str) -> nn.Module:
         block: nn.Module = made(told(members[number % len(members)][kind], agreed))
         return block
 
     return make
+
+
+def _import(config: Any) -> None:
+    """Import what a configuration names as a run does; what is not there, ``made`` says."""
+    if isinstance(config, Mapping) and "_target_" in config:
+        address = str(config["_target_"])
+        with suppress(ImportError, AttributeError, ValueError):
+            imported(MOVED.get(address, address))
+    for inner in config.values() if isinstance(config, Mapping) else config:
+        if isinstance(inner, Mapping | list):
+            _import(inner)
 
 
 def _block(
