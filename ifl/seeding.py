@@ -8,6 +8,8 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,6 +72,18 @@ def kept_generators(device: str = "cpu") -> Iterator[None]:
     finally:
         np.random.set_state(numpys)
         random.setstate(pythons)
+
+
+def imported(address: str) -> Any:
+    """Return the class or function of an address; what its package draws on import is fixed.
+
+    A module is imported once for all clients and runs of a process, so this follows no seed.
+
+    Raises:
+        ImportError, AttributeError, ValueError: there is no such thing.
+    """
+    with global_stream(0, "import", address.partition(".")[0]):
+        return resolve_name(address)
 
 
 def draws(act: Callable[[], object]) -> bool:

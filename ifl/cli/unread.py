@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter, signature
-from pkgutil import resolve_name
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -134,8 +133,10 @@ def parameters(address: object, filled: bool = False) -> list[str] | None:
     Args:
         filled: the first is left to whoever calls what is made, as that of an optimiser.
     """
+    from ifl.seeding import imported  # loads torch
+
     try:
-        taken = signature(resolve_name(MOVED.get(str(address), str(address)))).parameters
+        taken = signature(imported(MOVED.get(str(address), str(address)))).parameters
     except Exception:
         return None
     if any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
@@ -144,9 +145,12 @@ def parameters(address: object, filled: bool = False) -> list[str] | None:
 
 
 def alike(key: str, keys: Iterable[str], otherwise: str) -> str:
-    """Return a question for the keys that one may be meant for, or what to say without any."""
+    """Return a question for the keys that one may be meant for, or what to say without any.
+
+    Neither the key itself is, nor what lies below it.
+    """
     last = key.rpartition(".")[2]
-    keys = [*keys]
+    keys = [other for other in dict.fromkeys(keys) if not f"{other}.".startswith(f"{key}.")]
     near = [other for other in keys if other.rpartition(".")[2] == last]
     near = near or difflib.get_close_matches(key, keys, cutoff=0.7)
     return f"did you mean {' or '.join(near)}?" if near else otherwise
@@ -201,9 +205,8 @@ def _refuse(key: str, path: Path, address: object, taken: Sequence[str], plain: 
     """Say that nothing reads a key, and the nearest that is, there or elsewhere."""
     there = [".".join((*path, name)) for name in dict.fromkeys(taken)]
     near = difflib.get_close_matches(key, there, 1, 0.8)
-    elsewhere = [other for other in flatten(plain) if other != key]
     listed = f"{'.'.join(path)} takes {', '.join(dict.fromkeys(taken)) or 'nothing'} ({address})"
-    hint = f"did you mean {near[0]}?" if near else alike(key, elsewhere, listed)
+    hint = f"did you mean {near[0]}?" if near else alike(key, flatten(plain), listed)
     raise ConfigError(f"{key} is a key that nothing reads; {hint}")
 
 

@@ -1,4 +1,4 @@
-"""Reads the code of a user's own classes, so that a change of it is noticed.
+"""Reads the code of a user's own classes, so that a change of it is noticed, and imports it.
 
 What torch, this project and Python bring is told by their versions. Comments, docstrings and
 layout do not count.
@@ -11,8 +11,13 @@ import hashlib
 import inspect
 import sys
 import textwrap
+from collections.abc import Mapping
+from contextlib import suppress
 from types import CodeType, FunctionType
 from typing import Any
+
+from ifl.runs.identity import MOVED
+from ifl.seeding import imported
 
 NOT_OWN = {"torch", "torchvision", "numpy", "sklearn", "ifl", "builtins", *sys.stdlib_module_names}
 NOT_OWN -= {"__main__"}  # a notebook's, or a script's
@@ -92,3 +97,14 @@ def _names(code: CodeType) -> set[str]:
     """Return the names that code, and code within it, looks up."""
     inner = [const for const in code.co_consts if isinstance(const, CodeType)]
     return {*code.co_names, *(name for each in inner for name in _names(each))}
+
+
+def import_named(config: Any) -> None:
+    """Import what a configuration names as a run does; what is not there, ``made`` says."""
+    if isinstance(config, Mapping) and "_target_" in config:
+        address = str(config["_target_"])
+        with suppress(ImportError, AttributeError, ValueError):
+            imported(MOVED.get(address, address))
+    for inner in config.values() if isinstance(config, Mapping) else config:
+        if isinstance(inner, Mapping | list):
+            import_named(inner)

@@ -17,7 +17,7 @@ from ifl.client.state import tensors_of
 from ifl.errors import ConfigError, IFLError
 from ifl.federation.build import Federation
 from ifl.federation.member import Member
-from ifl.federation.own_code import own_code
+from ifl.federation.own_code import import_named, own_code
 from ifl.federation.predictions import read_predictions
 from ifl.models import SplitModel
 from ifl.runs import checkpoint
@@ -193,6 +193,8 @@ def _from_config(config: Any, agreed: Mapping[str, Any]) -> Make:
             "this run was built in Python, so its configuration does not say its networks; give "
             "those that it was built from: ifl.load(folder, members=[...])"
         )
+
+    import_named(members)
 
     def make(number: int, kind: str) -> nn.Module:
         block: nn.Module = made(told(members[number % len(members)][kind], agreed))
