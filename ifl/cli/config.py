@@ -8,6 +8,7 @@ numbers.
 import os
 import re
 from collections.abc import Mapping, Set
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ def groups() -> set[str]:
     return {g for g in named if " " not in g} - {"launcher", "experiment"}
 
 
+@cache
 def _primary() -> DictConfig:
     base = OmegaConf.load(CONF / "config.yaml")
     assert isinstance(base, DictConfig)
