@@ -1,6 +1,7 @@
 """Explains an error that ends the command in one sentence, where Hydra prints a paragraph."""
 
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -92,8 +93,18 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
     return line
 
 
-def without_place(error: Exception) -> str | None:
-    """Return the sentence for what can be nowhere: a temporary file, one of a foreign name."""
+def without_place(error: BaseException) -> str | None:
+    """Return the sentence for what can be nowhere: a temporary file, one of a foreign name.
+
+    A user's code that ends the process has no place either.
+    """
+    if isinstance(error, SystemExit):
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [frame for frame in frames if "_sitebuiltins" not in frame.filename][-1]
+        return (
+            f"line {place.lineno} of {place.filename} ends the process (exit code {error.code}), "
+            "and the run with it; let it raise an error that says why"
+        )
     if isinstance(error, OSError) and "temporary directory" in str(error):
         return (
             "no folder for temporary files can be written to; set TMPDIR to one, as in "
