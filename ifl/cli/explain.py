@@ -1,5 +1,6 @@
 """Explains an error that ends the command in one sentence, where Hydra prints a paragraph."""
 
+import difflib
 import re
 import traceback
 from collections.abc import Sequence
@@ -85,6 +86,11 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
         return f"{lacking[1]} has to be set: {lacking[1]}=..."
     line = str(error).strip().partition("\n")[0]
     line = re.sub(r"^(\w+ raised while resolving interpolation: )+", "", line)
+    if unset := re.fullmatch(r"[\"']*Environment variable '(.+)' not found[\"']*", line):
+        return (
+            f"${{oc.env:{unset[1]}}} is a variable of the environment that is not set; set it, or "
+            f"give a value for then: ${{oc.env:{unset[1]},0}}"
+        )
     if unknown := re.match(r"Could not override '(.+)'", line):
         return _no_key(unknown[1], conf, typed)
     for hydras, ours in PLAINER.items():
@@ -143,5 +149,13 @@ def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
     last = key.rpartition(".")[2]
     if key.startswith("clients.members.") and last in TOLD:
         return f"{key} is not set: a block gets {TOLD[last]}; +{key} sets another value"
+    if re.fullmatch(r"clients\.members\.\d+\.(batch_size|lr)(\.\w+)?", key):
+        return f"{key} is not set: a member has those of all; +{key} sets its own"
+    if block := re.fullmatch(r"optimizer\.(base|modular)\.(\w+)", key):
+        there = [k.rpartition(".")[2] for k in keys if k.startswith(f"optimizer.{block[1]}.")]
+        if not difflib.get_close_matches(last, there, cutoff=0.7):
+            return (
+                f"{key} is not set; optimizer.{last} sets it for both blocks, +{key} for this one"
+            )
     hint = alike(key, keys, "--cfg job shows those that are")
     return f"{key} is not in the configuration; {hint}"
