@@ -1,6 +1,8 @@
 """Explains an error that ends the command in one sentence, where Hydra prints a paragraph."""
 
+import difflib
 import re
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +86,11 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
         return f"{lacking[1]} has to be set: {lacking[1]}=..."
     line = str(error).strip().partition("\n")[0]
     line = re.sub(r"^(\w+ raised while resolving interpolation: )+", "", line)
+    if unset := re.fullmatch(r"[\"']*Environment variable '(.+)' not found[\"']*", line):
+        return (
+            f"${{oc.env:{unset[1]}}} is a variable of the environment that is not set; set it, or "
+            f"give a value for then: ${{oc.env:{unset[1]},0}}"
+        )
     if unknown := re.match(r"Could not override '(.+)'", line):
         return _no_key(unknown[1], conf, typed)
     for hydras, ours in PLAINER.items():
@@ -92,8 +99,18 @@ def explained(error: Exception, conf: Path, typed: Sequence[str]) -> str:
     return line
 
 
-def without_place(error: Exception) -> str | None:
-    """Return the sentence for what can be nowhere: a temporary file, one of a foreign name."""
+def without_place(error: BaseException) -> str | None:
+    """Return the sentence for what can be nowhere: a temporary file, one of a foreign name.
+
+    A user's code that ends the process has no place either.
+    """
+    if isinstance(error, SystemExit):
+        frames = traceback.extract_tb(error.__traceback__)
+        place = [frame for frame in frames if "_sitebuiltins" not in frame.filename][-1]
+        return (
+            f"line {place.lineno} of {place.filename} ends the process (exit code {error.code}), "
+            "and the run with it; let it raise an error that says why"
+        )
     if isinstance(error, OSError) and "temporary directory" in str(error):
         return (
             "no folder for temporary files can be written to; set TMPDIR to one, as in "
@@ -132,5 +149,13 @@ def _no_key(key: str, conf: Path, typed: Sequence[str]) -> str:
     last = key.rpartition(".")[2]
     if key.startswith("clients.members.") and last in TOLD:
         return f"{key} is not set: a block gets {TOLD[last]}; +{key} sets another value"
+    if re.fullmatch(r"clients\.members\.\d+\.(batch_size|lr)(\.\w+)?", key):
+        return f"{key} is not set: a member has those of all; +{key} sets its own"
+    if block := re.fullmatch(r"optimizer\.(base|modular)\.(\w+)", key):
+        there = [k.rpartition(".")[2] for k in keys if k.startswith(f"optimizer.{block[1]}.")]
+        if not difflib.get_close_matches(last, there, cutoff=0.7):
+            return (
+                f"{key} is not set; optimizer.{last} sets it for both blocks, +{key} for this one"
+            )
     hint = alike(key, keys, "--cfg job shows those that are")
     return f"{key} is not in the configuration; {hint}"

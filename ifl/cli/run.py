@@ -162,7 +162,7 @@ def job(config: DictConfig) -> float:
         raise
     except BusyError as error:
         outcome = {"busy": str(error)}
-    except (IFLError, OSError, OmegaConfBaseException) as error:
+    except (IFLError, OSError, OmegaConfBaseException, SystemExit) as error:
         from ifl.cli.explain import without_place
 
         said = without_place(error) or str(error)

@@ -18,6 +18,7 @@ from typing import Any
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from ifl.cli import ending
 from ifl.cli.arguments import spanned
@@ -113,6 +114,8 @@ class GridSweeper(BasicSweeper):
         try:
             with ending.noted(end) if self.many_at_once else nullcontext():
                 results = launcher.launch(jobs, initial_job_idx=first)
+        except OmegaConfBaseException:  # of a job's configuration, before it is a run
+            raise
         except (RuntimeError, ValueError) as error:  # its own; what runs raise is in the results
             ending.check()
             raise LauncherError(

@@ -147,10 +147,11 @@ def parameters(address: object, filled: bool = False) -> list[str] | None:
 def alike(key: str, keys: Iterable[str], otherwise: str) -> str:
     """Return a question for the keys that one may be meant for, or what to say without any.
 
-    Neither the key itself is, nor what lies below it.
+    Neither the key itself is, nor what lies below it, nor a value in a list.
     """
     last = key.rpartition(".")[2]
-    keys = [other for other in dict.fromkeys(keys) if not f"{other}.".startswith(f"{key}.")]
+    keys = [k for k in dict.fromkeys(keys) if not f"{k}.".startswith(f"{key}.")]
+    keys = [k for k in keys if not k.rpartition(".")[2].isdigit()]
     near = [other for other in keys if other.rpartition(".")[2] == last]
     near = near or difflib.get_close_matches(key, keys, cutoff=0.7)
     return f"did you mean {' or '.join(near)}?" if near else otherwise

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ifl.client.contract import copied, rows
+from ifl.client.state import tensors_of
 from ifl.errors import ConfigError
 from ifl.models import SplitModel
 from ifl.seeding import draws, kept_generators
@@ -70,6 +71,46 @@ def check_follows_seed(model: SplitModel, again: SplitModel, name: str, x: Tenso
             "differs); draw from torch's, NumPy's or Python's global generator, which follow the "
             "seed, or from one with a seed of its own, not from numpy.random.default_rng()"
         )
+
+
+def check_keeps_state(model: SplitModel, again: SplitModel, name: str, x: Tensor) -> None:
+    """Raise ConfigError if what a network becomes by use is not all in parameters and buffers.
+
+    Checkpoints, averages and loaded networks have these alone. A copy is run in training; another
+    that gets its parameters and buffers has to give the same outputs.
+
+    Args:
+        again: made as the model was.
+        x: (n, ...) samples, as networks take them.
+    """
+    used, fresh, x = copied(model, name), copied(again, name), rows(x, 2)
+    with kept_generators(), torch.no_grad():
+        used.train()(x.clone())
+        tensors = tensors_of(used)
+        for key, tensor in tensors_of(fresh).items():
+            if not is_lazy(tensor) and tensor.shape == tensors[key].shape:
+                tensor.copy_(tensors[key])
+    for training in (False, True):
+        outputs = []
+        for network in (used, fresh):
+            with kept_generators(), torch.no_grad():
+                outputs.append(copied(network, name).train(training)(x.clone()))
+        if not torch.equal(*outputs):
+            raise ConfigError(
+                f"{name}: its network is changed by a batch in what is no parameter and no buffer"
+                f"{_changed(used, fresh)}, which checkpoints do not keep; hold it in a tensor of "
+                "self.register_buffer(...)"
+            )
+
+
+def _changed(used: nn.Module, fresh: nn.Module) -> str:
+    """Return the first attribute of plain value in which two networks differ, in brackets."""
+    for (path, one), other in zip(used.named_modules(), fresh.modules(), strict=True):
+        for key, value in vars(one).items():
+            plain = isinstance(value, bool | int | float | str | None)
+            if plain and vars(other).get(key) != value:
+                return f" ({path}.{key})"
+    return ""
 
 
 def _same(first: object, second: object) -> bool:

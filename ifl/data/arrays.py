@@ -76,7 +76,8 @@ def from_arrays(
         seen = np.unique(np.concatenate([*labels.values()]))
         if classes > len(seen) and seen[0] >= 0:
             absent = np.setdiff1d(np.arange(classes), seen)
-            remarks.append(f"{name}: no sample is of class {absent[0]}, nor {len(absent) - 1} more")
+            more = f", nor of {len(absent) - 1} more" if len(absent) > 1 else ""
+            remarks.append(f"{name}: no sample is of class {absent[0]}{more}")
     return made(
         name,
         shards["train"],

@@ -1,4 +1,4 @@
-"""Remarks on samples whose scale looks wrong: a network may learn little from them, or nothing."""
+"""Remarks on samples whose scale or labels look wrong: networks may learn little, or nothing."""
 
 from collections.abc import Iterator
 
@@ -21,6 +21,12 @@ def remarks(data: Dataset) -> list[str]:
         found = [*_floats(x, data.test.x)]
     else:
         found = []
+    largest = int(data.train.y.max())
+    if largest + 1 < data.classes:
+        found.append(
+            f"no training sample is of class {largest + 1} or above, while there are to be "
+            f"{data.classes} classes; networks have an output for each"
+        )
     if len(data.shape) == 3 and data.shape[-1] in (1, 3) and data.shape[0] not in (1, 3):
         found.append(
             f"samples have the shape {list(data.shape)}, which looks like channels last, while "

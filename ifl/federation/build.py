@@ -9,7 +9,7 @@ from torch import Tensor
 from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.contract import check_apart, check_contract, check_takes
-from ifl.client.habits import check_follows_seed
+from ifl.client.habits import check_follows_seed, check_keeps_state
 from ifl.client.privacy import Disclosure, Privacy
 from ifl.client.privatise import check_hidden
 from ifl.client.settings import Training
@@ -129,7 +129,9 @@ def build(
             check_contract(model, name, tried, fusion_dim, data.classes, own.batch_size)
             if extreme is not None:
                 check_takes(model, name, extreme, fusion_dim, data.classes)
-            check_follows_seed(model, made(), name, some)
+            again = made()
+            check_follows_seed(model, again, name, some)
+            check_keeps_state(model, again, name, some)
         clients.append(Client(name, number, model, shard, own, disclosure))
     check_apart((client.name, client.model) for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim}

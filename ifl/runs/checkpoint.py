@@ -20,10 +20,11 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ifl.errors import ConfigError
+from ifl.runs.comparison import CHECKPOINT, FILES, OWN
 
 State = Mapping[str, Any]  # nested mappings and lists of tensors, numbers, text and None
 FORMAT = 2
-FOLDER, TENSORS, REST = "checkpoint", "tensors.safetensors", "state.json"
+FOLDER, (TENSORS, REST) = CHECKPOINT, FILES
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def write(run: Path, number: int, state: State) -> None:
     _sync_folder(whole.parent)
     _sync_folder(run)
     for other in whole.parent.iterdir():
-        if other != whole:
+        if other != whole and OWN.fullmatch(other.name):  # what else lies there is a user's
             shutil.rmtree(other)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from glob import escape
 from pathlib import Path
@@ -14,6 +15,15 @@ from ifl.runs.identity import flatten, relevant
 
 ANOTHER = "name another folder, or leave out hydra.run.dir: it then follows from the configuration"
 OWN_FOLDERS = ("ImageFolder", "DatasetFolder")  # of torchvision: of which it knows nothing
+CHECKPOINT, OWN = "checkpoint", re.compile(r"round-\d+(\.partial)?")  # a folder, those within
+FILES = ("tensors.safetensors", "state.json")  # of a checkpoint
+OTHERS = (
+    CHECKPOINT,
+    "classes.csv",
+    "predictions.safetensors",
+    ".hydra/config.yaml",
+    ".hydra/overrides.yaml",
+)
 ENDS = ("rounds", "eval_every", "stop")  # when a run is tested and ended, not how it is trained
 
 
@@ -115,8 +125,17 @@ def _check_bare(folder: Path) -> None:
             f"{folder / 'run.json'} is damaged, or no run's; remove the folder if it is, and the "
             "same command runs it again, or name another one"
         )
-    if (folder / "checkpoint").is_dir():
-        return  # that of a run, which says itself what it is of
+    checkpoints = [*(folder / CHECKPOINT).glob("*")]
+    foreign = [path for path in checkpoints if not _is_checkpoint(path)]
+    if not checkpoints:  # which say themselves what they are of
+        foreign = [folder / name for name in OTHERS if (folder / name).is_file()]
+    if foreign:
+        raise ConfigError(
+            f"{folder} holds {foreign[0].relative_to(folder)} and no run.json, so it is not known "
+            f"what it is of; move that away, or {ANOTHER}"
+        )
+    if checkpoints:
+        return
     heads = {f"{name}.csv": ",".join(columns) for name, columns in TABLES.items()}
     for name, head in {**heads, "partition.csv": None}.items():
         path = folder / name
@@ -128,3 +147,8 @@ def _check_bare(folder: Path) -> None:
                 f"{folder} holds a {name} and no run.json, so it is not known what it is of; move "
                 f"the file away, or {ANOTHER}"
             )
+
+
+def _is_checkpoint(path: Path) -> bool:
+    """Return whether a run wrote this, and nobody anything into it."""
+    return bool(OWN.fullmatch(path.name)) and {p.name for p in path.glob("*")} <= {*FILES}

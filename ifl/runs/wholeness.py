@@ -57,7 +57,7 @@ def _changed(folder: Path, about: Mapping[str, Any], kept: Mapping[str, str]) ->
             if name == "rounds" and (cut := _cut(_rows(path), about)):
                 return cut
             return f"{path.name} is not as the run wrote it, but cut or edited since"
-    return None
+    return _misquoted(_rows(folder / "rounds.csv"), about)
 
 
 def _contradicted(folder: Path, about: Mapping[str, Any]) -> str | None:
@@ -69,20 +69,24 @@ def _contradicted(folder: Path, about: Mapping[str, Any]) -> str | None:
     if totals:
         if cut := _cut(rounds, about):
             return cut
-        for column in WAYS.values():
-            if column in totals and int(rounds[-1][column]) != totals[column]:
-                return (
-                    f"rounds.csv ends with {column} {rounds[-1][column]}, run.json says "
-                    f"{totals[column]}"
-                )
+        if wrong := _misquoted(rounds[-1:], {"totals": totals}):
+            return wrong
         if wrong := _unsent(folder / "traffic.csv", rounds):
             return wrong
     if result:
-        for column, value in ((c, v) for c, v in result.items() if c in TABLES["rounds"]):
-            found = rounds[-1].get(column, "")
-            if (float(found) if found else None) != value:
-                return f"rounds.csv ends with {column} {found or 'empty'}, run.json says {value}"
-        return _uncomposed(folder / "compositions.csv", rounds)
+        return _misquoted(rounds, about) or _uncomposed(folder / "compositions.csv", rounds)
+    return None
+
+
+def _misquoted(rounds: Rows, about: Mapping[str, Any]) -> str | None:
+    """Compare the last round with the bytes and the result that run.json quotes of it."""
+    quoted = {**(about.get("totals") or {}), **(about.get("result") or {})}
+    for column, value in quoted.items():
+        if column not in TABLES["rounds"] or column in ("rounds", "seconds"):
+            continue
+        found = rounds[-1].get(column, "")
+        if (float(found) if found else None) != value:
+            return f"rounds.csv ends with {column} {found or 'empty'}, run.json says {value}"
     return None
 
 

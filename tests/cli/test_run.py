@@ -1,6 +1,7 @@
 """The command line as a user types it."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ import pytest
 from commands import QUICK, command, only_run
 from conftest import CONF, composed, options
 from hydra import compose, initialize_config_dir
+from interrupted import here
 from omegaconf import OmegaConf
 
 
@@ -59,6 +61,25 @@ def test_a_sweep_goes_on_past_a_failed_run_and_ends_with_one_table(tmp_path: Pat
     assert table.count("Finished (rounds=2 reached): ") == 2
     assert "batch_size must not exceed the smallest shard, got 9999" in table
     assert "Traceback" not in sweep.stderr
+
+
+@pytest.mark.parametrize("leaves", ["sys.exit(0)", "exit()", "raise SystemExit"])
+def test_code_that_ends_the_process_is_a_run_that_failed(
+    leaves: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = tmp_path / f"leaving_{len(leaves)}.py"
+    lines = ("import sys, torch", "class Net(torch.nn.Flatten):", " def forward(self, x):")
+    code.write_text("\n".join([*lines, f"  {leaves}"]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("sys.stdin", StringIO())  # exit() closes it
+    block = f"{{_target_: {code.stem}.Net}}"
+    member = f"clients.members=[{{name: own, base: {block}, modular: {block}}}]"
+    typed = [member, "clients.count=1", "method=local", f"outputs={tmp_path}"]
+    assert here(monkeypatch, "-m", "seed=0,1", *typed) == 1
+    said, complained = capsys.readouterr()
+    assert complained.count(f"line 4 of {code} ends the process (exit code ") == 2
+    assert said.count("ends the process") == 2
+    assert not list(tmp_path.rglob("run.json"))
 
 
 def test_a_place_that_cannot_be_written_is_one_message(tmp_path: Path) -> None:

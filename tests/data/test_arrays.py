@@ -77,7 +77,9 @@ def test_labels_of_any_whole_type_and_a_gap_that_is_told(tmp_path: Path) -> None
         assert from_arrays(saved(tmp_path, x=given["x"], y=y)).classes == 4
     data = from_arrays(saved(tmp_path, x=given["x"], y=given["y"] + 1))
     assert data.classes == 5
-    assert data.remarks[0] == "own: no sample is of class 0, nor 0 more"
+    assert data.remarks[0] == "own: no sample is of class 0"
+    data = from_arrays(saved(tmp_path, x=given["x"], y=given["y"] + 3))
+    assert data.remarks[0] == "own: no sample is of class 0, nor of 2 more"
 
 
 X, Y = arrays()["x"], arrays()["y"]

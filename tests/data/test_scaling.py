@@ -1,6 +1,7 @@
 """What looks wrong about the scale of samples is said once, and what does not is not."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -43,6 +44,10 @@ WRONG = {
         "training samples reach .* test samples 25",
     ),
     "channels last": (own(GREYS.to(torch.uint8).reshape(20, 4, 4, 1)), "looks like channels last"),
+    "classes that nothing is of": (
+        replace(own(TABLE), classes=5),
+        "no training sample is of class 2 or above, while there are to be 5 classes",
+    ),
     "nothing": (own(torch.zeros(20, 3)), "are 0."),
 }
 

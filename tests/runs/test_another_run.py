@@ -10,6 +10,7 @@ from interrupted import here
 
 from ifl.cli.console import Progress
 from ifl.errors import ConfigError
+from ifl.runs import checkpoint
 from ifl.runs.comparison import check_folder, difference
 
 FAST = ["clients=mlp_homogeneous", "rounds=3", "eval_every=1", "local.tau=2", "runtime.workers=1"]
@@ -134,6 +135,45 @@ def test_tables_that_are_somebody_elses_are_left_as_they_are(
     assert code == 1
     assert f"{folder} holds a {name} and no run.json" in complained
     assert contents(folder) == {name: b"round,winner\n1,me\n"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint/epoch-9/model.pt",
+        "checkpoint/best.pt",
+        "checkpoint/round-3/model.pt",
+        "checkpoint",
+        ".hydra/config.yaml",
+        "classes.csv",
+        "predictions.safetensors",
+    ],
+)
+def test_what_a_run_would_write_over_is_left_as_it_is(
+    typed: Typed, tmp_path: Path, name: str
+) -> None:
+    file, folder = tmp_path / "X" / name, tmp_path / "X"
+    file.parent.mkdir(parents=True)
+    file.write_text("precious")
+    (folder / "notes.txt").write_text("mine")
+    code, _, complained = typed(f"hydra.run.dir={folder}")
+    assert code == 1
+    assert f"Error: {folder} holds {'/'.join(name.split('/')[:2])} and no run.json" in complained
+    assert file.read_text() == "precious"
+    assert not (folder / "rounds.csv").exists()
+    file.unlink()
+    for path in [parent for parent in file.parents if tmp_path / "X" in parent.parents]:
+        path.rmdir()
+    assert typed(f"hydra.run.dir={folder}")[0] == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_a_checkpoint_takes_nothing_along_that_is_not_its_own(tmp_path: Path) -> None:
+    mine = tmp_path / "checkpoint" / "round-5-as-it-was"
+    mine.mkdir(parents=True)
+    for number in (1, 2):
+        checkpoint.write(tmp_path, number, {"x": number})
+    assert {path.name for path in mine.parent.iterdir()} == {mine.name, "round-2"}
 
 
 def test_a_folder_that_was_just_begun_is_its_own(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from ifl.methods.ifl import IFL
 from ifl.runs.folder import TABLES, RunFolder, read_about
 from ifl.runs.wholeness import spoilt
 
+UP = "uplink_bytes"
+
 
 @pytest.fixture
 def finished(tiny: Build, tmp_path: Path) -> Path:
@@ -71,6 +73,23 @@ def test_what_was_done_to_a_table_is_said(
     path = finished / f"{name}.csv"
     path.write_text(edit(path.read_text()))
     assert (told_before if before_digests else told) in str(why(finished, before_digests))
+
+
+@pytest.mark.parametrize("before_digests", [False, True])
+@pytest.mark.parametrize(
+    ("part", "key"), [("result", "accuracy_mean"), ("result", "accuracy_cross"), ("totals", UP)]
+)
+def test_a_result_that_was_edited_in_run_json_is_said(
+    finished: Path, part: str, key: str, before_digests: bool
+) -> None:
+    path = finished / "run.json"
+    about = json.loads(path.read_text())
+    about[part][key] = 2
+    path.write_text(json.dumps(about))
+    said = why(finished, before_digests)
+    assert said is not None
+    assert said.startswith(f"rounds.csv ends with {key} ")
+    assert said.endswith(", run.json says 2")
 
 
 def test_a_table_that_is_gone_or_another_runs_is_said(finished: Path) -> None:
