@@ -1,4 +1,4 @@
-"""Finds out what a network does beside its outputs: random draws, changed inputs."""
+"""Finds out what a network does beside its outputs: random draws, changed inputs, hidden state."""
 
 from dataclasses import dataclass
 

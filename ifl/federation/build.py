@@ -74,10 +74,11 @@ def build(
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
-    With ``partition=by`` no count is a client for each owner. Remarks on the data are printed.
+    With ``partition=by`` no count is a client for each owner. Remarks on the data and its scale
+    are printed.
 
     The partition and client k's initial weights follow from the seed alone, so that every
-    method of one seed has the same. What looks wrong about the data's scale is printed.
+    method of one seed has the same.
 
     Raises:
         ConfigError: a block or the codec breaks its contract, the partition does not deal as it
