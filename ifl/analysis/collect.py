@@ -6,6 +6,7 @@ Runs belong together by configuration without the seed, never by path.
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ class Run:
     config: Mapping[str, Any]  # by dotted key, without what tells no group from another
     rounds: pd.DataFrame  # the rows of rounds.csv that have an accuracy; MB and accuracy_worst
     compositions: pd.DataFrame  # the rows of compositions.csv of the last of these rounds
+    multicast_mb: float = nan  # downlink of the whole run, each message once; NaN: not known
 
     def traffic(self) -> pd.DataFrame:
         """Return the bytes of the whole run by direction and kind.
@@ -185,6 +187,8 @@ def _read(path: Path) -> Run:
         facts |= {"group": fingerprint(about["config"], "seed"), "method": method_entry(about)}
         facts |= {"digest": str(about.get("data_digest") or "")}
         facts |= {"study": str(about["config"]["study"]), "command": about.get("command") or ""}
+        once = (about.get("totals") or {}).get("downlink_bytes_multicast", nan)
+        facts["multicast_mb"] = once / BYTES_PER_MB
         config = relevant(about["config"], "seed")
         if config["clients.count"] is None:  # as many as there were owners
             config["clients.count"] = len(pd.read_csv(path / "partition.csv"))

@@ -21,6 +21,8 @@ TYPED = {  # a few points of each grid
     "beyond/pareto": "seed=0",
     "beyond/ablation": "seed=0,1",
     "beyond/choices": "seed=0",
+    "beyond/frontier": "seed=0 method.align.weight=0,1 optimizer.lr=0.01",
+    "beyond/codecs": "seed=0",
 }
 
 

@@ -20,7 +20,7 @@ from ifl.analysis.charts import (
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.looks import styled
 from ifl.analysis.metrics import PER_CLIENT
-from ifl.analysis.studies import pareto
+from ifl.analysis.studies import terms
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB
 from ifl.analysis.studies.base import (  # fmt: skip
     COUNT,
@@ -39,14 +39,14 @@ FIRST = ("sgd", "momentum", "adam")  # of the optimisers, in this order
 
 def name_of(run: Run) -> str:
     """Name method, optimiser and learning rate."""
-    return f"{pareto.name_of(run)}, {optimizer_name(run)}"
+    return f"{terms.name_of(run)}, {optimizer_name(run)}"
 
 
 def by_method(groups: Sequence[Group]) -> dict[str, list[Group]]:
     """Return the groups of each method, FL by its common architecture, with what it has else."""
     found: dict[str, list[Group]] = {}
     for group in groups:
-        found.setdefault(pareto.name_of(group.runs[0]), []).append(group)
+        found.setdefault(terms.name_of(group.runs[0]), []).append(group)
     return found
 
 
@@ -96,7 +96,7 @@ def draw_choices(groups: Sequence[Group]) -> Figure:
     methods = by_method(groups)
     stated = [g for own in methods.values() for g in own if optimizer_name(g.runs[0]) == STATED]
     for group, style in styled(stated):
-        draw_line(left, group, PER_CLIENT, style, pareto.name_of(group.runs[0]))
+        draw_line(left, group, PER_CLIENT, style, terms.name_of(group.runs[0]))
     for group, style in styled([winner for own in methods.values() if (winner := best(own))]):
         draw_line(right, group, PER_CLIENT, style, group.name)
     for axes, title in ((left, "SGD 0.01, as the paper states"), (right, "each method's best")):
