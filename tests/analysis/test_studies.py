@@ -20,7 +20,8 @@ from ifl.analysis.collect import group_runs, load_runs
 from ifl.analysis.report.archive import describe
 from ifl.analysis.report.questions import header
 from ifl.analysis.report.sections import Section, sections
-from ifl.analysis.studies import STUDIES, ablation, pareto
+from ifl.analysis.studies import STUDIES
+from ifl.analysis.studies.beyond import ablation, pareto
 from ifl.analysis.studies.general import draw_curves
 from ifl.analysis.studies.terms import name_of
 from ifl.analysis.tables import Table, Value

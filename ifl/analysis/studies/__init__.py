@@ -1,23 +1,19 @@
 """Studies of the paper's claims and open questions: figures, tables and claims of each."""
 
 from ifl.analysis.studies import (
-    ablation,
     accuracy_vs_uplink,
     alpha,
-    choices,
     clients,
-    codecs,
     communication,
     composition,
-    frontier,
     fusion_dim,
     optimizer,
-    pareto,
     shard_size,
     tau,
     upload_rows,
 )
 from ifl.analysis.studies.base import Claim, Study
+from ifl.analysis.studies.beyond import ablation, choices, codecs, frontier, pareto
 from ifl.analysis.studies.general import draw, summarise, tabulate
 from ifl.analysis.tables import Table
 

@@ -10,7 +10,7 @@ from ifl.analysis.looks import styled
 from ifl.analysis.metrics import PER_CLIENT
 from ifl.analysis.studies.accuracy_vs_uplink import PAPER_MB, TARGETS, mb_to
 from ifl.analysis.studies.base import COUNT, Claim, Study, difference, outcome
-from ifl.analysis.studies.pareto import mark_paper
+from ifl.analysis.studies.beyond.pareto import mark_paper
 from ifl.analysis.studies.terms import USUAL_CODEC
 from ifl.analysis.tables import Cell, Table
 
