@@ -109,8 +109,8 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
             make(config.optimizer.modular),
             config.optimizer.get("decay_rounds"),
         )
-        partition, method, codec, augment = (
-            make(config[group]) for group in ("partition", "method", "codec", "augment")
+        partition, method, codec, augment, anchors = (
+            make(config[group]) for group in ("partition", "method", "codec", "augment", "anchors")
         )
     training = Training(optimizers, config.batch_size, config.seed, device, augment)
     with global_stream(0, "data"):  # the same for every seed
@@ -139,4 +139,5 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         on_bad_upload=config.on_bad_upload,
         privacy=Privacy(**config.privacy),
         evaluation=Evaluation(**config.evaluate),
+        anchors=anchors,
     )

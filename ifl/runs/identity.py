@@ -60,6 +60,7 @@ READY_MADE: Mapping[str, tuple[str, ...]] = {
 # Settings that came later: by these values they tell no run apart from those of before. The first
 # is the default, in conf/ and in the library (tests/cli/test_defaults.py).
 LATER: Mapping[str, tuple[Any, ...]] = {
+    "anchors._target_": ("ifl.data.anchors.Nowhere",),
     "augment._target_": ("ifl.augment.Distortion",),
     "augment.degrees": (0,),
     "augment.shift": (0,),
@@ -82,6 +83,17 @@ LATER: Mapping[str, tuple[Any, ...]] = {
 # Likewise of a method's own settings, by its address. The values are what runs of before did: where
 # the default is another one now, these runs are found by the value, and never by the default.
 LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "ifl.methods.ifl.IFL": {
+        "anchors._target_": ("ifl.methods.parts.anchors.Anchored",),
+        "anchors.rows": (0,),
+        "anchors.weight": (1.0,),
+        "anchors.start": (5,),
+        "anchors.keep": (10,),
+        "anchors.batch": (32,),
+        "anchors.power": (2.0,),
+        "anchors.weighted": (True,),
+        "anchors.distort": (True,),
+    },
     "ifl.methods.fedproto.FedProto": {"predict": ("head",)},
     "ifl.methods.fedgh.FedGH": {"epochs": (1,), "batch_size": (None,)},
     "ifl.methods.ifl_statistics.IFLStatistics": {
