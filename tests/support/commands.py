@@ -19,7 +19,8 @@ QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=
 SCRIPT = str(ROOT / "scripts" / "run.py")
 SERVER = """
 import json, os, runpy, sys
-import ifl.cli.build, ifl.cli.run, ifl.data.sources, ifl.federation.runner, sklearn.datasets
+import ifl.cli.build, ifl.cli.run, ifl.federation.runner
+import ifl.data.readers.embedded, sklearn.datasets
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()

@@ -14,7 +14,7 @@ from ifl.checks import check_text
 from ifl.data.contents import TEST, TRAIN, below, classes, folders, located, parts, visible
 from ifl.data.dataset import Dataset, Shard, check_promise
 from ifl.data.heldout import made
-from ifl.data.pictures import Facts, facts, pixels, tensor
+from ifl.data.readers.pictures import Facts, facts, pixels, tensor
 from ifl.errors import ConfigError, DataError
 
 ASIDE = ("val", "valid", "validation")  # beside train and test
