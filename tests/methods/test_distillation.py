@@ -98,7 +98,7 @@ def test_bytes_are_the_closed_forms(tiny: Build) -> None:
 def test_the_average_learns_from_all_clients(tiny: Build) -> None:
     federation, plain = (
         tiny(m, WIDE, count=3, anchors=PUBLIC)
-        for m in (FedDF(tau=3, steps=30, batch=20), FL(tau=3))
+        for m in (FedDF(tau=60, steps=60, batch=20), FL(tau=60))
     )
     play(federation, 1)
     play(plain, 1)
@@ -108,8 +108,8 @@ def test_the_average_learns_from_all_clients(tiny: Build) -> None:
     assert equal(parameters(server.model), parameters(me.model))  # as its receivers have it
     assert me.anchors is not None
     uploads = {}
-    for twin in clients(tiny(FL(tau=3), WIDE, count=3, anchors=PUBLIC)):
-        for x, y in twin.batches(3):
+    for twin in clients(tiny(FL(), WIDE, count=3, anchors=PUBLIC)):
+        for x, y in twin.batches(60):
             twin.step(x, y)
         uploads[twin.number] = twin.model
     with torch.no_grad():
