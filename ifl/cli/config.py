@@ -105,7 +105,9 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
     Each optimiser has what both share (``unread.spread``).
     """
-    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    job = config
+    if "hydra" in config:
+        job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     plain = OmegaConf.to_container(spread(job), resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}
