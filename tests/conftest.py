@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import read_once
 import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -30,6 +31,7 @@ from ifl.models import mlp_base, mlp_modular
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
+NARROW = ("clients=mlp_homogeneous", "clients.members.0.base.widths=[16]")  # quick to train
 # Settings by which a method holds another conversation, or keeps other things: "OPTION KEY=VALUE".
 VARIANTS = (
     "fsl method.sync_base=true",
@@ -46,6 +48,7 @@ VARIANTS = (
     "fsl_sage method.sync_base=true",
 )
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+read_once.install()
 
 _ask = Hydra.get_mode
 

@@ -12,6 +12,7 @@ from conftest import (
     CLASSES,
     DIM,
     MOMENTUM,
+    NARROW,
     SMALL,
     TINY,
     WIDE,
@@ -286,7 +287,7 @@ def test_centralized_gets_a_clients_samples_when_it_first_comes(tiny: Build) -> 
 def test_every_method_yaml_keeps_the_contract_when_some_are_away(
     option: str, tmp_path: Path
 ) -> None:
-    typed = [f"method={option}", "clients=mlp_homogeneous", "fusion.dim=16", "batch_size=4"]
+    typed = [f"method={option}", *NARROW, "fusion.dim=16", "batch_size=4"]
     typed += ["participation.fraction=0.5", "participation.dropout=0.3", "clients.count=4"]
     tables = []
     for name in ("once", "again"):

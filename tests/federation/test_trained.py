@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import DIM, SMALL, VARIANTS, WIDE, Build, composed, options
+from conftest import DIM, NARROW, SMALL, VARIANTS, WIDE, Build, composed, options
 from torch import Tensor, nn
 
 import ifl
@@ -43,7 +43,7 @@ def trained(path: Path, *overrides: str) -> Federation:
 @pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
 def test_loaded_compositions_have_the_accuracy_of_the_run(tmp_path: Path, option: str) -> None:
     typed = f"method={option}".split()
-    federation = trained(tmp_path, *typed, "clients=mlp_homogeneous")
+    federation = trained(tmp_path, *typed, *NARROW)
     loaded = ifl.load(tmp_path)
     table = loaded.compositions()
     assert list(table.columns) == ["base", "modular", "accuracy"]

@@ -122,7 +122,8 @@ def state(federation: Federation) -> list[Tensor]:
 
 @pytest.mark.parametrize("method", [*options("method"), *VARIANTS])
 def test_two_workers_give_what_one_gives_to_the_last_bit(method: str) -> None:
-    base = [*f"method={method}".split(), "clients=mlp_homogeneous", "local.tau=2", "batch_size=8"]
+    small = ["clients=mlp_homogeneous", "clients.members.0.base.widths=[64]", "fusion.dim=32"]
+    base = [*f"method={method}".split(), *small, "local.tau=2", "batch_size=8"]
     one, two = (assemble(composed(*base, f"runtime.workers={n}")) for n in (1, 2))
     assert [one.engine.round(n) for n in (1, 2)] == [two.engine.round(n) for n in (1, 2)]
     assert equal(state(one), state(two))

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import VARIANTS, composed, options, play
+from conftest import NARROW, VARIANTS, composed, options, play
 from omegaconf import OmegaConf
 
 from ifl.cli.build import assemble, make
@@ -22,7 +22,7 @@ LATER_KINDS = {"logits", "factor", "held"}
 
 
 def federation(typed: str) -> Federation:
-    small = ["clients=mlp_homogeneous", "clients.count=2", "fusion.dim=16", "batch_size=4"]
+    small = [*NARROW, "clients.count=2", "fusion.dim=16", "batch_size=4"]
     return assemble(composed(*small, "local.tau=1", *f"method={typed}".split()))
 
 

@@ -8,6 +8,7 @@ from closed_forms import header, packed, totals
 from conftest import (
     CLASSES,
     DIM,
+    NARROW,
     PLAIN,
     SMALL,
     TINY,
@@ -312,7 +313,7 @@ def small(*overrides: str) -> Federation:
 
 @pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
 def test_every_method_yaml_keeps_the_contract(option: str) -> None:
-    typed = (*f"method={option}".split(), "clients=mlp_homogeneous", "fusion.dim=16")
+    typed = (*f"method={option}".split(), *NARROW, "fusion.dim=16")
     federation = small(*typed)
     engine = federation.engine
     outcome = engine.round(1)
@@ -336,7 +337,7 @@ def test_every_method_yaml_keeps_the_contract(option: str) -> None:
 def test_no_method_changes_a_message_that_it_received(
     option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    networks = ("clients=mlp_homogeneous", "fusion.dim=16")
+    networks = (*NARROW, "fusion.dim=16")
     engine = small(*f"method={option}".split(), *networks).engine
     kept: list[tuple[Tensor, Tensor]] = []
     place = engine.channel._placed
@@ -391,6 +392,6 @@ def test_every_fusion_and_local_yaml_composes(group: str) -> None:
 def test_every_method_of_a_seed_has_the_same_shards_and_initial_weights() -> None:
     starts = []
     for method in options("method"):
-        me = small(f"method={method}", "clients=cnn_homogeneous").engine.clients[0]
+        me = small(f"method={method}", *NARROW).engine.clients[0]
         starts.append([me.shard.x.float(), *parameters(me.model)])
     assert all(equal(starts[0], start) for start in starts)
