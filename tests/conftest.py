@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import read_once
 import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
@@ -30,6 +31,7 @@ from ifl.models import mlp_base, mlp_modular
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
+NARROW = ("clients=mlp_homogeneous", "clients.members.0.base.widths=[16]")  # quick to train
 # Settings by which a method holds another conversation, or keeps other things: "OPTION KEY=VALUE".
 VARIANTS = (
     "fsl method.sync_base=true",
@@ -44,8 +46,16 @@ VARIANTS = (
     "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
     "fedlite method.sync_base=true",
     "fsl_sage method.sync_base=true",
+    "ifl anchors=held_out anchors.count=64 method.anchors.rows=16 method.anchors.start=1",
 )
+# What a method cannot do without, beside its own file.
+NEEDS = {
+    "fedmd": "anchors=held_out anchors.count=64 method.rows=16",
+    "ds_fl": "anchors=held_out anchors.count=64 method.rows=16",
+    "feddf": "anchors=held_out anchors.count=64 method.batch=16 method.steps=3",
+}
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
+read_once.install()
 
 _ask = Hydra.get_mode
 
@@ -66,6 +76,10 @@ def options(group: str) -> list[str]:
     """Return the options of a config group: its files, by their path within it."""
     files = (CONF / group).rglob("*.yaml")
     return sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in files)
+
+
+# Every method with what it needs, and the variants: "OPTION KEY=VALUE".
+EVERY = (*(f"{o} {NEEDS.get(o, '')}".strip() for o in options("method")), *VARIANTS)
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Set
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
@@ -95,9 +95,7 @@ def groups() -> set[str]:
 
 @cache
 def _primary() -> DictConfig:
-    base = OmegaConf.load(CONF / "config.yaml")
-    assert isinstance(base, DictConfig)
-    return base
+    return cast(DictConfig, OmegaConf.load(CONF / "config.yaml"))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -105,7 +103,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
 
     Each optimiser has what both share (``unread.spread``).
     """
-    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    own = [str(key) for key in config if key != "hydra"]
+    job = OmegaConf.masked_copy(config, own) if "hydra" in config else config
     plain = OmegaConf.to_container(spread(job), resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     return {str(key): value for key, value in plain.items()}

@@ -56,25 +56,33 @@ def shared(config: DictConfig) -> list[str]:
 
 def is_referred_to(config: DictConfig, path: Path) -> bool:
     """Return whether another value of the configuration changes with that at a path."""
-    original, marked = _copy(config), _copy(config)
+    marked = _copy(config)
+    name = ".".join(path)
+    texts = flatten(OmegaConf.to_container(marked)).values()
+    if f"${{{name}}}" in texts and name.count(".") == len(path) - 1:
+        return True  # as it stands there: no need to try
     section: Any = marked
     for key in path[:-1]:
         section = section[key]
+    before = _rest(marked, path)
     section[path[-1]] = MARK
+    OmegaConf.clear_cache(marked)
+    after = _rest(marked, path)
+    # What made something of the value can make nothing of the mark.
+    return before is None or after is None or before != after
+
+
+def _rest(config: DictConfig, path: Path) -> str | None:
+    """Return the values of a configuration without that at a path; None if some have none."""
     try:
-        texts = [json.dumps(_without(c, path), default=str) for c in (original, marked)]
+        plain: Any = OmegaConf.to_container(config, resolve=True)
+        section = plain
+        for key in path[:-1]:
+            section = section[key]
+        del section[path[-1]]
+        return json.dumps(plain, default=str)
     except (OmegaConfBaseException, TypeError, ValueError):
-        return True  # what made something of the value can make nothing of the mark
-    return texts[0] != texts[1]
-
-
-def _without(config: DictConfig, path: Path) -> Any:
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    section = plain
-    for key in path[:-1]:
-        section = section[key]
-    del section[path[-1]]
-    return plain
+        return None
 
 
 def check_top(config: DictConfig, unknown: Iterable[str], hydra: DictConfig | None) -> None:

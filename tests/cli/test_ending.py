@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+from conftest import NARROW
 from interrupted import TYPED, assert_equal_files, here
 
 from ifl.cli import build, ending
@@ -20,8 +21,8 @@ from ifl.cli.console import Progress
 from ifl.errors import Terminated
 from ifl.runs.journal import Journal
 
-SHORT = [*TYPED, "rounds=24", "eval_every=8", "runtime.workers=1", "checkpoint_every=9"]
-LONG = [*TYPED, "rounds=100000", "runtime.workers=1"]  # nobody waits for its end
+SHORT = [*TYPED, *NARROW, "rounds=24", "eval_every=8", "runtime.workers=1", "checkpoint_every=9"]
+LONG = [*TYPED, *NARROW, "rounds=100000", "runtime.workers=1"]  # nobody waits for its end
 AGAIN = "\nTerminated. Run the same command again to resume.\n"
 PATIENCE = 600  # seconds, for what takes a few on an idle machine
 

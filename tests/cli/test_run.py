@@ -143,11 +143,11 @@ def test_every_data_yaml_says_what_the_networks_need(data: str) -> None:
     assert config.name
 
 
-@pytest.mark.parametrize("sweep", [[], ["-m", "local.tau=1"]])
+@pytest.mark.parametrize("sweep", [[], ["-m"]])
 def test_a_variable_of_the_environment_tells_runs_apart(
     sweep: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    typed = [*sweep, "seed=${oc.env:SEED}", *QUICK[:2], "local.tau=1"]
+    typed = [*sweep, "seed=${oc.env:SEED}", *QUICK]
     for value, found in (("3", False), ("4", False), ("3", True)):
         monkeypatch.setenv("SEED", value)
         ended = command(tmp_path, *typed)

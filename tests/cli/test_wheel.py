@@ -8,9 +8,9 @@ import venv
 from pathlib import Path
 
 import pytest
-from conftest import CONF, ROOT
+from conftest import CONF, NARROW, ROOT
 
-QUICK = ["clients=mlp_homogeneous", "local.tau=1", "rounds=5", "runtime.threads=1"]
+QUICK = [*NARROW, "fusion.dim=16", "local.tau=1", "rounds=5", "runtime.threads=1"]
 MINE = """# @package _global_
 defaults:
   - override /optimizer: adam
@@ -86,7 +86,7 @@ def test_five_rounds_a_sweep_of_ones_own_yaml_and_a_plot_from_an_empty_folder(
     mine = installed.empty / "mine" / "experiment"
     mine.mkdir(parents=True)
     (mine / "my_own.yaml").write_text(MINE, encoding="utf-8")
-    sweep = ["-m", "--config-dir=mine", "experiment=my_own", "method=ifl,local", *QUICK[:2]]
+    sweep = ["-m", "--config-dir=mine", "experiment=my_own", "method=ifl,local", *QUICK[:4]]
     swept = installed.run(str(installed.scripts / "ifl"), *sweep)
     assert swept.returncode == 0, swept.stderr
     assert swept.stdout.count("Finished (rounds=5 reached)") == 2

@@ -2,12 +2,12 @@
 
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from commands import forked
 from conftest import ROOT
 
 from ifl.cli import plot, run
@@ -398,13 +398,12 @@ def test_a_wrong_use_of_another_script_is_one_sentence(
     ],
 )
 def test_so_it_is_in_a_process_of_its_own(
-    line: str, sentence: str, code: int, tmp_path: Path
+    line: str, sentence: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program, *arguments = line.split()
-    command = [sys.executable, str(ROOT / "scripts" / program), *arguments]
-    ended = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}
-    )
+    monkeypatch.chdir(tmp_path)
+    typed = [str(ROOT / "scripts" / program), *arguments]
+    ended = forked(typed, {**os.environ, "COLUMNS": "200"})
     assert ended.returncode == code
     assert ended.stderr.splitlines()[-1].startswith(sentence)
     assert "Traceback" not in ended.stderr + ended.stdout

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import VARIANTS, Build, clients, composed, options, play
+from conftest import EVERY, NARROW, Build, clients, composed, play
 from liars import Liar
 
 from ifl.cli.build import assemble
@@ -25,11 +25,11 @@ SIZED = "float32"  # a codec whose sizes hang on shapes alone
 
 
 def small(*typed: str) -> Federation:
-    tiny = ("batch_size=4", "local.tau=2", "clients=mlp_homogeneous", "fusion.dim=16")
+    tiny = ("batch_size=4", "local.tau=2", *NARROW, "fusion.dim=16")
     return assemble(composed(*tiny, *(word for part in typed for word in part.split())))
 
 
-@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("typed", EVERY)
 @pytest.mark.parametrize("away", ["", AWAY])
 def test_the_first_round_sends_what_is_foretold(typed: str, away: str) -> None:
     method, *_ = typed.split(" codec=")

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import VARIANTS, composed, options, play
+from conftest import EVERY, NARROW, composed, options, play
 from omegaconf import OmegaConf
 
 from ifl.cli.build import assemble, make
@@ -22,11 +22,11 @@ LATER_KINDS = {"logits", "factor", "held"}
 
 
 def federation(typed: str) -> Federation:
-    small = ["clients=mlp_homogeneous", "clients.count=2", "fusion.dim=16", "batch_size=4"]
+    small = [*NARROW, "clients.count=2", "fusion.dim=16", "batch_size=4"]
     return assemble(composed(*small, "local.tau=1", *f"method={typed}".split()))
 
 
-@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("typed", EVERY)
 def test_a_method_sends_when_and_what_it_says(typed: str) -> None:
     mine = federation(typed)
     method = mine.engine.method

@@ -1,6 +1,7 @@
 """What a folder holds is compared with what is asked for, and nothing of it is written over."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
@@ -34,6 +35,15 @@ def typed(
     return run
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run of FAST, made once."""
+    place = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        assert here(patch, *FAST, f"hydra.run.dir={place / 'X'}", f"outputs={place}") == 0
+    return place / "X"
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(folder)): path.read_bytes()
@@ -55,10 +65,10 @@ def contents(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_a_named_folder_with_another_run_in_it_is_a_sentence(
-    typed: Typed, tmp_path: Path, other: list[str], sentence: str
+    typed: Typed, made: Path, tmp_path: Path, other: list[str], sentence: str
 ) -> None:
     folder = tmp_path / "X"
-    assert typed(f"hydra.run.dir={folder}", "seed=0")[0] == 0
+    shutil.copytree(made, folder)
     before = contents(folder)
     code, said, complained = typed(f"hydra.run.dir={folder}", *other)
     assert code == 1

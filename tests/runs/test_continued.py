@@ -1,6 +1,8 @@
 """A longer run goes on from a finished shorter one and ends as if it had been run at once."""
 
 import json
+import re
+import shutil
 from contextlib import suppress
 from pathlib import Path
 from unittest.mock import Mock
@@ -26,26 +28,49 @@ TINY_RUN += ["fusion.dim=16", "local.tau=1", "batch_size=4", "runtime.workers=1"
 
 
 class Cells:
-    """Runs the command line in one place, and compares with the same run on its own elsewhere."""
+    """Runs the command line in one place, and compares with the same run on its own elsewhere.
+
+    Args:
+        shelf: holds runs that tests have made on their own, for others that need the same.
+    """
 
     def __init__(
-        self, place: Path, patch: pytest.MonkeyPatch, capture: pytest.CaptureFixture[str]
+        self,
+        place: Path,
+        shelf: Path,
+        patch: pytest.MonkeyPatch,
+        capture: pytest.CaptureFixture[str],
     ) -> None:
-        self.place, self.patch, self.capture = place, patch, capture
+        self.place, self.shelf, self.patch, self.capture = place, shelf, patch, capture
 
-    def run(self, typed: str, where: str = "outputs") -> tuple[Path, str]:
+    def run(self, typed: str, outputs: Path | None = None) -> tuple[Path, str]:
         """Return the folder of the run and what was said."""
-        before = set(self.place.glob(f"{where}/runs/*"))
-        words = [*TINY_RUN, *typed.split(), f"outputs={self.place / where}"]
-        code = here(self.patch, *words)
+        outputs = outputs or self.place / "outputs"
+        before = set(outputs.glob("runs/*"))
+        code = here(self.patch, *TINY_RUN, *typed.split(), f"outputs={outputs}")
         said, complained = self.capture.readouterr()
         assert code == 0, complained
-        (folder,) = set(self.place.glob(f"{where}/runs/*")) - before
+        (folder,) = set(outputs.glob("runs/*")) - before
         return folder, said
 
+    def on_its_own(self, typed: str) -> Path:
+        """Return the folder of the run in a place where there is no other; it is made once."""
+        outputs = self.shelf / re.sub(r"\W+", "_", typed)
+        if not outputs.exists():
+            _, said = self.run(typed, outputs)
+            assert "Continuing" not in said
+        (folder,) = outputs.glob("runs/*")
+        return folder
+
+    def first(self, typed: str) -> Path:
+        """Return the folder of a run that is there before any other."""
+        alone = self.on_its_own(typed)
+        folder = self.place / "outputs" / "runs" / alone.name
+        shutil.copytree(alone, folder)
+        return folder
+
     def assert_as_on_its_own(self, folder: Path, typed: str) -> None:
-        alone, said = self.run(typed, "alone")
-        assert "Continuing" not in said
+        alone = self.on_its_own(typed)
         assert_equal_files(alone, folder)
         abouts = [read_about(path) or {} for path in (alone, folder)]
         first, second = (
@@ -62,11 +87,19 @@ class Cells:
         assert checkpoints[0] == checkpoints[1]
 
 
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("shelf")
+
+
 @pytest.fixture
 def cells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    shelf: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> Cells:
-    return Cells(tmp_path, monkeypatch, capsys)
+    return Cells(tmp_path, shelf, monkeypatch, capsys)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -95,7 +128,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     ],
 )
 def test_a_longer_run_trains_what_is_missing(cells: Cells, short: str, long: str) -> None:
-    first, _ = cells.run(short)
+    first = cells.first(short)
     before = contents(first)
     number = (read_about(first) or {})["totals"]["rounds"]
     rounds: list[int] = []
@@ -125,7 +158,7 @@ def test_a_longer_run_trains_what_is_missing(cells: Cells, short: str, long: str
 def test_fewer_tests_of_the_same_rounds_need_no_training(
     cells: Cells, first: str, second: str
 ) -> None:
-    there, _ = cells.run(first)
+    there = cells.first(first)
     with cells.patch.context() as patch:
         if "uplink" not in second:
             patch.setattr(Engine, "round", Mock(side_effect=AssertionError))
@@ -156,7 +189,7 @@ def test_fewer_tests_of_the_same_rounds_need_no_training(
 def test_what_cannot_be_had_from_it_is_trained_from_the_start_and_said(
     cells: Cells, first: str, second: str, why: str
 ) -> None:
-    there, _ = cells.run(first)
+    there = cells.first(first)
     before = contents(there)
     folder, said = cells.run(second)
     assert (f"Not continued from {there}: {why}" in said) == bool(why)
@@ -178,7 +211,7 @@ def test_of_several_the_longest_that_fits_is_taken(cells: Cells) -> None:
 
 
 def test_a_continued_run_that_is_killed_at_once_is_continued_again(cells: Cells) -> None:
-    first, _ = cells.run("rounds=3")
+    first = cells.first("rounds=3")
     with cells.patch.context() as patch:
         patch.setattr(Progress, "__call__", Mock(side_effect=KeyboardInterrupt))
         typed = [*TINY_RUN, "rounds=6", f"outputs={cells.place / 'outputs'}"]
@@ -198,7 +231,7 @@ def test_a_named_folder_continues_its_neighbour(cells: Cells, tmp_path: Path) ->
 
 
 def test_odd_neighbours_are_passed_by(cells: Cells) -> None:
-    first, _ = cells.run("rounds=3")
+    first = cells.first("rounds=3")
     for name, content in (("a", "[]"), ("b", '{"finished": true}'), ("c", '{"cut')):
         odd = first.with_name(f"{first.name.rpartition('-')[0]}-{name}")
         odd.mkdir()

@@ -1,7 +1,8 @@
 """Runs scripts/run.py in a process of its own, as a user would.
 
-Where processes can be forked, it is forked from one that has loaded torch and Hydra: to load them
-anew takes longer than most commands. tests/cli/test_wheel.py runs commands in fresh processes.
+Where processes can be forked, it is forked from one that has loaded torch and Hydra, and has read
+the configuration: to load them anew takes longer than most commands. tests/cli/test_wheel.py runs
+commands in fresh processes.
 """
 
 import atexit
@@ -13,14 +14,23 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from conftest import ROOT
+from conftest import NARROW, ROOT
 
-QUICK = ["clients=mlp_homogeneous", "rounds=2", "local.tau=1", "runtime.threads=1"]
+QUICK = ["rounds=2", "local.tau=1", "runtime.threads=1", *NARROW, "fusion.dim=16"]
 SCRIPT = str(ROOT / "scripts" / "run.py")
 SERVER = """
-import json, os, runpy, sys
+import atexit, gc, json, os, runpy, sys, threading, traceback
 import ifl.cli.build, ifl.cli.run, ifl.federation.runner
 import ifl.data.readers.embedded, sklearn.datasets
+import ifl.methods.ifl, torch._dynamo  # which an optimiser imports at its first step
+from hydra.core.plugins import Plugins
+Plugins.instance()
+sys.path.insert(0, sys.argv.pop())
+import read_once
+del sys.path[0]
+read_once.install()
+read_once.read(ifl.cli.run.CONF)
+gc.freeze()
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
@@ -28,7 +38,7 @@ for line in sys.stdin:
         break
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 else:
-    sys.exit()
+    os._exit(0)
 for number, path in enumerate((os.devnull, asked["out"], asked["err"])):
     os.dup2(os.open(path, os.O_RDWR), number)
 os.chdir(asked["folder"])
@@ -37,7 +47,22 @@ os.environ.update(asked["environment"])
 sys.argv = asked["typed"]
 own = asked["environment"].get("PYTHONPATH", "").split(os.pathsep)
 sys.path[:0] = [os.path.dirname(sys.argv[0]), *filter(None, own)]
-runpy.run_path(sys.argv[0], run_name="__main__")
+code = 0
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    code = end.code or 0
+    if not isinstance(code, int):
+        print(code, file=sys.stderr)
+        code = 1
+except BaseException:
+    traceback.print_exc()
+    code = 1
+threading._shutdown()
+atexit._run_exitfuncs()
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(code)  # to take down all that was loaded would take longer than the command
 """
 
 Ended = subprocess.CompletedProcess[str]
@@ -72,7 +97,7 @@ def server() -> subprocess.Popen[str]:
     """Start the process that others are forked from; it ends with this one."""
     own = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     pipe = subprocess.PIPE
-    program = [sys.executable, "-c", SERVER]
+    program = [sys.executable, "-c", SERVER, str(Path(__file__).parent)]
     warm = subprocess.Popen(program, stdin=pipe, stdout=pipe, text=True, env=own)
     atexit.register(warm.communicate)
     return warm

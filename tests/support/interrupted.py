@@ -22,9 +22,8 @@ def assert_equal_files(first: Path, second: Path) -> None:
 
 
 TYPED = ["clients=mlp_homogeneous", "local.tau=1", "rounds=120", "runtime.threads=1"]
-
-
 TYPED += ["batch_size=4", "fusion.dim=16", "checkpoint_every=5", "eval_every=20"]
+TYPED += ["clients.members.0.base.widths=[64]"]
 
 
 SCRIPT = str(ROOT / "scripts" / "run.py")

@@ -7,9 +7,11 @@ Breast cancer: Wolberg, Mangasarian, Street & Street 1993, the 569 tumours that 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ifl.data.dataset import Dataset, Shard, check_images, check_promise
 from ifl.data.heldout import split
@@ -21,15 +23,21 @@ KMNIST_URL = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
 def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "Digits") -> Dataset:
     """Load scikit-learn's 1,797 grey 8 x 8 digits, resized bilinearly to ``shape``, 80/20."""
     check_images(name, shape, classes)
+    return split(name, *_digits(*shape[1:]), shape, classes)  # which copies
+
+
+@lru_cache(2)
+def _digits(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """Return the images (1797, 1, height, width) uint8 and their labels, made once a process."""
     from sklearn.datasets import load_digits  # seconds to import, needed here alone
 
     pixels, labels = load_digits(return_X_y=True)
     small = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8)
     large = torch.nn.functional.interpolate(
-        small, size=tuple(shape[1:]), mode="bilinear", align_corners=False
+        small, size=(height, width), mode="bilinear", align_corners=False
     )
     x = (large * (255 / 16)).round().to(torch.uint8)
-    return split(name, x, torch.tensor(labels, dtype=torch.int64), shape, classes)
+    return x, torch.tensor(labels, dtype=torch.int64)
 
 
 def breast_cancer(

@@ -123,8 +123,10 @@ class Anchored:
 
     def term(self, me: Client, round_number: int) -> Callable[[], Tensor] | None:
         """Return a function that gives the term of the next local step; None before any."""
+        if not self.rows or not self.weight:
+            return None
         kept = me.memory.of(Agreed)
-        if not self.rows or not self.weight or not kept.anchor_places:
+        if not kept.anchor_places:
             return None
         assert me.anchors is not None
         anchors = me.anchors

@@ -19,6 +19,7 @@ from ifl.analysis.studies.terms import kind_of
 from ifl.analysis.tables import PERCENT, Cell, Table, over_seeds
 
 FORMAT = ("codec.", "fusion.", "optimizer.")  # what all methods are tried with
+OWN = ("local", "fml", "feddistill")  # predict with their own network
 WITHIN = 1.0  # points below a method's best that a cheaper format may be
 
 
@@ -40,8 +41,8 @@ def format_of(run: Run) -> str:
 
 
 def measure(run: Run) -> float:
-    """Return what settings are chosen by (%): own blocks' accuracy where nobody talks, else all."""
-    column = "accuracy_local" if run.method.sends == "never" else "accuracy_mean"
+    """Return what settings are chosen by (%): accuracy of own blocks where only these are meant."""
+    column = "accuracy_local" if run.method.choice in OWN else "accuracy_mean"
     return 100 * last(run, column)
 
 
@@ -182,11 +183,13 @@ def tabulate(groups: Sequence[Group]) -> list[Table]:
             cells.append([*row, accuracy_of(group, "accuracy_local"), word])
     head = ["method", "setting", "seeds", "up per client (MB)", "accuracy (%)", "local (%)"]
     caption = f"{groups[0].data}: all settings that were tried"
-    notes = "Accuracy: mean over compositions, or of own blocks where nobody talks, after the last "
-    notes += "round. Rate: the best learning rate in the format that all rates had. Chosen: the "
-    notes += f"cheapest format, or setting of the method's own, within {WITHIN:g} point of the "
-    notes += "best at that rate, over the seeds that all of them have; where no row says rate, "
-    notes += "it is the same one."
+    notes = "Accuracy: mean over compositions, or of own blocks for methods that predict with "
+    notes += "their own network, after the last round. Rate: the best learning rate in the format "
+    notes += (
+        f"that all rates had. Chosen: the cheapest setting within {WITHIN:g} point of the best "
+    )
+    notes += "at that rate, over the seeds that all of them have; where no row says rate, it is "
+    notes += "the same one."
     return [Table("choice", caption, [*head, "taken"], cells, notes)]
 
 
