@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ifl.cli.config import checked, typed_from
 from ifl.cli.unread import BLOCKS, check_read, spread
+from ifl.data.contents import OWN_FILES
 from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
 from ifl.runs.made import told
@@ -87,7 +88,7 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
     checked(config)
     check_read(config, typed)
     config = spread(config).copy()
-    for section, key in (("data", "root"), ("partition", "owners")):
+    for section, key in (name.split(".") for name in OWN_FILES):
         if isinstance(config[section], DictConfig) and config[section].get(key) is not None:
             config[section][key] = typed_from(config[section][key])
     members = config.clients.members

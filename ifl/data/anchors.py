@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ifl.checks import check_whole, typed
+from ifl.data.contents import listed, located
 from ifl.data.dataset import Dataset, Shard, check_dataset
+from ifl.data.readers.folder import images
 from ifl.errors import ConfigError, DataError
 
 Anchors = tuple[Tensor | None, Dataset]
@@ -110,6 +112,46 @@ class Other:
 
 
 @dataclass(frozen=True)
+class Pictures:
+    """All pictures below a folder, in the shape of the samples.
+
+    Args:
+        root: the folder; how its folders are called means nothing.
+        count: A, drawn at random; None for all.
+        contents: digest of the files, part of a run's identity.
+
+    Raises:
+        ConfigError: the count is out of range.
+    """
+
+    root: str
+    count: int | None = None
+    contents: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.count is not None:
+            check_whole("anchors.count", self.count, 1)
+
+    def __call__(self, data: Dataset, draws: np.random.Generator) -> Anchors:
+        """Return A pictures (A, C, H, W) uint8, and the data set as it is.
+
+        Raises:
+            DataError: the folder or a file of it is not what it should be.
+            ConfigError: the samples are no images, or there are fewer pictures than A.
+        """
+        check_pixels("folder", data)
+        files = listed(located(self.root, "anchors.root"), "pictures")
+        count = len(files) if self.count is None else self.count
+        if not files or count > len(files):
+            raise ConfigError(
+                f"anchors.root: {self.root} holds {len(files)} pictures, and "
+                f"{max(count, 1)} are asked for; add some, or lower anchors.count"
+            )
+        chosen = np.sort(draws.permutation(len(files))[:count])
+        return images(self.root, [files[n] for n in chosen], data.shape), data
+
+
+@dataclass(frozen=True)
 class Strokes:
     """Images that nobody took: smooth noise, cut at a level so that it looks like strokes.
 
@@ -138,16 +180,21 @@ class Strokes:
         Raises:
             ConfigError: the samples are no images of 0 to 255.
         """
-        if len(data.shape) != 3 or data.train.x.dtype != torch.uint8:
-            raise ConfigError(
-                f"anchors=synthetic draws images of 0 to 255, {data.name} holds samples "
-                f"{list(data.shape)} {data.train.x.dtype}; use anchors=held_out"
-            )
+        check_pixels("synthetic", data)
         channels, *sides = data.shape
         noise = draws.standard_normal((self.count, channels, self.knots, self.knots))
         smooth = interpolate(torch.from_numpy(noise), size=sides, mode="bicubic")
         ridges = torch.exp(-self.sharpness * smooth.square())  # bright where it crosses 0
         return (255 * ridges).round().to(torch.uint8), data
+
+
+def check_pixels(choice: str, data: Dataset) -> None:
+    """Raise ConfigError unless the samples are images of 0 to 255."""
+    if len(data.shape) != 3 or data.train.x.dtype != torch.uint8:
+        raise ConfigError(
+            f"anchors={choice} gives images of 0 to 255, {data.name} holds samples "
+            f"{list(data.shape)} {data.train.x.dtype}; use anchors=held_out"
+        )
 
 
 def check_source(source: object) -> Source:
@@ -159,6 +206,6 @@ def check_source(source: object) -> Source:
     if not callable(source):
         raise ConfigError(
             f"anchors must be a callable (data, generator) -> (anchors, data), got {typed(source)};"
-            " choose anchors=none, held_out, synthetic or other"
+            " choose anchors=none, held_out, folder or other"
         )
     return source

@@ -17,7 +17,8 @@ from ifl.runs.folder import read_about
 
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
-    "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
+    "outputs", "study", "fresh", "data.root", "partition.owners", "anchors.root",
+    "anchors.data.root", "runtime", "checkpoint_every",
     "keep_state", "keep_predictions", "method.title", "objective", "logger",
 )  # fmt: skip
 NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
@@ -71,6 +72,15 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "evaluate.bases": (None,),
     "evaluate.modulars": (None,),
     "evaluate.local_only": (False,),
+    "method.anchors._target_": ("ifl.methods.parts.anchors.Anchored",),
+    "method.anchors.rows": (0,),
+    "method.anchors.weight": (1.0,),
+    "method.anchors.start": (5,),
+    "method.anchors.keep": (10,),
+    "method.anchors.batch": (32,),
+    "method.anchors.power": (2.0,),
+    "method.anchors.weighted": (True,),
+    "method.anchors.distort": (True,),
     "method.replay.rows": (None,),
     "optimizer.decay_rounds": (None,),
     "privacy.label_epsilon": (None,),
@@ -83,17 +93,6 @@ LATER: Mapping[str, tuple[Any, ...]] = {
 # Likewise of a method's own settings, by its address. The values are what runs of before did: where
 # the default is another one now, these runs are found by the value, and never by the default.
 LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
-    "ifl.methods.ifl.IFL": {
-        "anchors._target_": ("ifl.methods.parts.anchors.Anchored",),
-        "anchors.rows": (0,),
-        "anchors.weight": (1.0,),
-        "anchors.start": (5,),
-        "anchors.keep": (10,),
-        "anchors.batch": (32,),
-        "anchors.power": (2.0,),
-        "anchors.weighted": (True,),
-        "anchors.distort": (True,),
-    },
     "ifl.methods.fedproto.FedProto": {"predict": ("head",)},
     "ifl.methods.fedgh.FedGH": {"epochs": (1,), "batch_size": (None,)},
     "ifl.methods.ifl_statistics.IFLStatistics": {

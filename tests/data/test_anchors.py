@@ -1,12 +1,17 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import TINY, composed
+from omegaconf import OmegaConf
+from PIL import Image
 
 from ifl.cli.build import assemble
-from ifl.data.anchors import HeldOut, Nowhere, Other, Strokes, check_source
+from ifl.data.anchors import HeldOut, Nowhere, Other, Pictures, Strokes, check_source
 from ifl.data.dataset import Dataset, Shard
 from ifl.errors import ConfigError, DataError
+from ifl.runs.identity import fingerprint
 from ifl.seeding import numpy_rng
 
 
@@ -88,7 +93,41 @@ def test_what_cannot_be_anchors_is_refused() -> None:
         Other(other, 81)(TINY, draws)
     floats = Dataset("floats", Shard(TINY.train.x.float(), TINY.train.y),
                      Shard(TINY.test.x.float(), TINY.test.y), TINY.shape, TINY.classes)  # fmt: skip
-    with pytest.raises(ConfigError, match="draws images of 0 to 255, floats holds"):
+    with pytest.raises(ConfigError, match="synthetic gives images of 0 to 255, floats holds"):
         Strokes()(floats, draws)
     with pytest.raises(ConfigError, match="anchors must be a callable"):
         check_source(3)
+
+
+def test_all_pictures_below_a_folder_are_anchors(tmp_path: Path) -> None:
+    for n in range(4):
+        path = tmp_path / "any" / f"{n % 2}" / f"{n}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((9, 12), 60 * n, dtype=np.uint8)).save(path)
+    anchors, data = Pictures(str(tmp_path))(TINY, numpy_rng(0, "anchors"))
+    assert anchors is not None
+    assert data is TINY
+    assert anchors.shape == (4, 1, 6, 6)
+    assert sorted({int(v) for v in anchors.unique()}) == [0, 60, 120, 180]
+    some, _ = Pictures(str(tmp_path), 3)(TINY, numpy_rng(0, "anchors"))
+    assert some is not None
+    assert len(some) == 3
+    with pytest.raises(ConfigError, match="holds 4 pictures, and 5 are asked for"):
+        Pictures(str(tmp_path), 5)(TINY, numpy_rng(0, "anchors"))
+    with pytest.raises(DataError, match="anchors.root: nowhere was looked for in .* is not there"):
+        Pictures("nowhere")(TINY, numpy_rng(0, "anchors"))
+    (tmp_path / "notes.txt").write_text("no picture")
+    with pytest.raises(DataError, match=r"notes.txt cannot be read as a picture"):
+        Pictures(str(tmp_path))(TINY, numpy_rng(0, "anchors"))
+
+
+def test_other_pictures_are_another_run_wherever_they_lie(tmp_path: Path) -> None:
+    names = []
+    for folder, grey in (("a", 10), ("b", 10), ("c", 11)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((6, 6), grey, dtype=np.uint8)).save(tmp_path / folder / "1.png")
+        config = composed("anchors=folder", f"anchors.root={tmp_path / folder}")
+        plain = OmegaConf.to_container(config, resolve=True)
+        assert isinstance(plain, dict)
+        names.append(fingerprint({str(key): value for key, value in plain.items()}))
+    assert names[0] == names[1] != names[2]
