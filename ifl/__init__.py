@@ -50,18 +50,18 @@ if TYPE_CHECKING:
     from ifl.client.settings import Training as Training
     from ifl.comm.codecs import Float32 as Float32
     from ifl.comm.message import Message as Message
-    from ifl.data.arrays import from_arrays as from_arrays
     from ifl.data.augment import Distortion as Distortion
     from ifl.data.dataset import Dataset as Dataset
     from ifl.data.dataset import Shard as Shard
-    from ifl.data.folder import from_folder as from_folder
     from ifl.data.owners import By as By
     from ifl.data.partition import Classes as Classes
     from ifl.data.partition import Dirichlet as Dirichlet
     from ifl.data.partition import Iid as Iid
     from ifl.data.partition import Quantity as Quantity
-    from ifl.data.sources import digits as digits
-    from ifl.data.vision import from_torchvision as from_torchvision
+    from ifl.data.readers.arrays import from_arrays as from_arrays
+    from ifl.data.readers.embedded import digits as digits
+    from ifl.data.readers.folder import from_folder as from_folder
+    from ifl.data.readers.vision import from_torchvision as from_torchvision
     from ifl.errors import IFLError as IFLError
     from ifl.federation.build import Federation as Federation
     from ifl.federation.build import build as build
@@ -103,10 +103,10 @@ _WHERE = {
     "ifl.data.dataset": ["Dataset", "Shard"],
     "ifl.data.partition": ["Classes", "Dirichlet", "Iid", "Quantity"],
     "ifl.data.owners": ["By"],
-    "ifl.data.sources": ["digits"],
-    "ifl.data.arrays": ["from_arrays"],
-    "ifl.data.folder": ["from_folder"],
-    "ifl.data.vision": ["from_torchvision"],
+    "ifl.data.readers.embedded": ["digits"],
+    "ifl.data.readers.arrays": ["from_arrays"],
+    "ifl.data.readers.folder": ["from_folder"],
+    "ifl.data.readers.vision": ["from_torchvision"],
     "ifl.runs.folder": ["RunFolder", "read_about"],
     "ifl.analysis.collect": ["Group", "Run", "group_runs", "load_runs"],
     "ifl.errors": ["IFLError"],

@@ -46,7 +46,14 @@ VARIANTS = (
     "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
     "fedlite method.sync_base=true",
     "fsl_sage method.sync_base=true",
+    "ifl anchors=held_out anchors.count=64 method.anchors.rows=16 method.anchors.start=1",
 )
+# What a method cannot do without, beside its own file.
+NEEDS = {
+    "fedmd": "anchors=held_out anchors.count=64 method.rows=16",
+    "ds_fl": "anchors=held_out anchors.count=64 method.rows=16",
+    "feddf": "anchors=held_out anchors.count=64 method.batch=16 method.steps=3",
+}
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 read_once.install()
 
@@ -69,6 +76,10 @@ def options(group: str) -> list[str]:
     """Return the options of a config group: its files, by their path within it."""
     files = (CONF / group).rglob("*.yaml")
     return sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in files)
+
+
+# Every method with what it needs, and the variants: "OPTION KEY=VALUE".
+EVERY = (*(f"{o} {NEEDS.get(o, '')}".strip() for o in options("method")), *VARIANTS)
 
 
 def composed(*overrides: str) -> DictConfig:

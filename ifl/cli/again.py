@@ -19,11 +19,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ifl.cli.arguments import parted
 from ifl.cli.config import CONF, groups
+from ifl.data.contents import OWN_FILES
 from ifl.errors import ConfigError
 from ifl.runs.folder import read_about
 from ifl.runs.identity import NAMING, flatten
 
-FILES = ("data.root", "partition.owners")  # where they lie changes no result
 VOLATILE = re.compile(r"\$\{\s*(oc\.env|now)\s*:")
 STORED: list[tuple[str, ...]] = []  # where the store has what is made of a run: groups and file
 
@@ -162,7 +162,7 @@ def _settle(saved: DictConfig | ListConfig, was: Mapping[str, Any], above: str =
         name, node = f"{above}{key!s}", places._get_node(key)
         if isinstance(node, DictConfig | ListConfig) and not node._is_interpolation():
             _settle(node, was, f"{name}.")
-        elif name in {*was} - {*FILES} and VOLATILE.search(str(node._value())):
+        elif name in {*was} - {*OWN_FILES} and VOLATILE.search(str(node._value())):
             places[key] = was[name]
 
 

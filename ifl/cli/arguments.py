@@ -14,9 +14,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
 
 from ifl.cli.unread import OPTIMIZER
+from ifl.data.contents import OWN_FILES
 from ifl.errors import ConfigError
 
-PLACES = ("outputs", "hydra.run.dir", "hydra.sweep.dir", "data.root", "partition.owners")
+PLACES = ("outputs", "hydra.run.dir", "hydra.sweep.dir", *OWN_FILES)
 MANY = 100_000  # values of one sweep, more than anybody runs
 SPECIAL = re.compile(r"([\\()\[\]{}:=,\s])")  # what Hydra's grammar takes for its own
 

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from ifl.cli.config import checked, typed_from
 from ifl.cli.unread import BLOCKS, check_read, spread
+from ifl.data.contents import OWN_FILES
 from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED
 from ifl.runs.made import told
@@ -87,7 +88,7 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
     checked(config)
     check_read(config, typed)
     config = spread(config).copy()
-    for section, key in (("data", "root"), ("partition", "owners")):
+    for section, key in (name.split(".") for name in OWN_FILES):
         if isinstance(config[section], DictConfig) and config[section].get(key) is not None:
             config[section][key] = typed_from(config[section][key])
     members = config.clients.members
@@ -109,8 +110,8 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
             make(config.optimizer.modular),
             config.optimizer.get("decay_rounds"),
         )
-        partition, method, codec, augment = (
-            make(config[group]) for group in ("partition", "method", "codec", "augment")
+        partition, method, codec, augment, anchors = (
+            make(config[group]) for group in ("partition", "method", "codec", "augment", "anchors")
         )
     training = Training(optimizers, config.batch_size, config.seed, device, augment)
     with global_stream(0, "data"):  # the same for every seed
@@ -139,4 +140,5 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         on_bad_upload=config.on_bad_upload,
         privacy=Privacy(**config.privacy),
         evaluation=Evaluation(**config.evaluate),
+        anchors=anchors,
     )

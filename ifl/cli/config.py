@@ -165,7 +165,8 @@ def home(path: str) -> str:
 
 def same_files(config: Mapping[str, Any]) -> bool:
     """Return whether the files that a run was made of have not changed since."""
-    places = (config.get("data"), "root"), (config.get("partition"), "owners")
+    settings = [name.split(".") for name in files.OWN_FILES]
+    places = [(config.get(group), key) for group, key in settings]
     return all(
         files.unchanged(typed_from(str(section.get(key))), str(section["contents"]))
         for section, key in places

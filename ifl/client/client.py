@@ -24,6 +24,7 @@ from ifl.runs.checkpoint import State
 from ifl.seeding import draws, rng
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
+Term = Callable[[], Tensor]  # a term that has samples of its own
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +57,7 @@ class Client:
         number: k, from 0; also names its random streams.
         training: its batch size is at most the size of the shard.
         disclosure: what its uploads tell of labels and z.
+        anchors: (A, ...) public samples, as networks take them; None where there are none.
 
     Raises:
         ConfigError: the shard holds less than one batch, or the augmentation of its first one is
@@ -70,6 +72,7 @@ class Client:
         shard: Shard,
         training: Training,
         disclosure: Disclosure = Disclosure(),  # noqa: B008 (frozen)
+        anchors: Tensor | None = None,
     ) -> None:
         if training.batch_size > len(shard):
             raise ConfigError(
@@ -91,6 +94,7 @@ class Client:
         self.draws = its.draws or draws(view) or training.optimizers.draws  # in its own turns
         self.training = training
         self.disclosure = disclosure
+        self.anchors = None if anchors is None else anchors.to(training.device)
         self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
         self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
         self.optimizers = (self.base_optimizer, self.modular_optimizer)
@@ -137,7 +141,12 @@ class Client:
             yield self.batch()
 
     def step(
-        self, x: Tensor, y: Tensor, *optimizers: Optimizer, pull: Pull | None = None
+        self,
+        x: Tensor,
+        y: Tensor,
+        *optimizers: Optimizer,
+        pull: Pull | None = None,
+        term: Term | None = None,
     ) -> Tensor:
         """Take one step of each optimiser on the cross-entropy of the whole network.
 
@@ -146,6 +155,7 @@ class Client:
             y: (B,) int64 labels.
             optimizers: those that step; both blocks' if none is named.
             pull: adds a term in the fusion output z to the loss.
+            term: adds one of other samples.
 
         Returns:
             The loss before the step, a scalar without graph; ``watch`` keeps an eye on it.
@@ -154,6 +164,8 @@ class Client:
         loss = cross_entropy(self.model.modular(z), y)
         if pull:
             loss = loss + pull(z, y)
+        if term:
+            loss = loss + term()
         return self.watch.descend(loss, *(optimizers or self.both))
 
     def state(self) -> State:

@@ -7,24 +7,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ifl.data.arrays import from_arrays as from_arrays
     from ifl.data.dataset import Dataset as Dataset
     from ifl.data.dataset import Shard as Shard
-    from ifl.data.folder import from_folder as from_folder
-    from ifl.data.sources import breast_cancer as breast_cancer
-    from ifl.data.sources import digits as digits
-    from ifl.data.sources import kmnist10k as kmnist10k
-    from ifl.data.vision import from_torchvision as from_torchvision
+    from ifl.data.readers.arrays import from_arrays as from_arrays
+    from ifl.data.readers.embedded import breast_cancer as breast_cancer
+    from ifl.data.readers.embedded import digits as digits
+    from ifl.data.readers.embedded import kmnist10k as kmnist10k
+    from ifl.data.readers.folder import from_folder as from_folder
+    from ifl.data.readers.vision import from_torchvision as from_torchvision
 
 _WHERE = {
     "Dataset": "dataset",
     "Shard": "dataset",
-    "breast_cancer": "sources",
-    "digits": "sources",
-    "from_arrays": "arrays",
-    "from_folder": "folder",
-    "from_torchvision": "vision",
-    "kmnist10k": "sources",
+    "breast_cancer": "readers.embedded",
+    "digits": "readers.embedded",
+    "from_arrays": "readers.arrays",
+    "from_folder": "readers.folder",
+    "from_torchvision": "readers.vision",
+    "kmnist10k": "readers.embedded",
 }
 __all__ = sorted(_WHERE)
 

@@ -13,6 +13,8 @@ from ifl.errors import DataError
 
 ARRAYS = (".npy", ".npz")
 TRAIN, TEST = "train", "test"
+OWN_FILES = ("data.root", "partition.owners", "anchors.root")  # settings that name them
+SETTINGS = {"owners": "partition.owners", "pictures": "anchors.root"}  # by kind of files
 NOT_DATA = {"thumbs.db", "desktop.ini", "__macosx"}
 _DIGESTS: dict[tuple[str, int, int], bytes] = {}  # by path, size and time of change
 
@@ -22,15 +24,15 @@ def contents(root: str | None, kind: str = "files") -> str | None:
 
     Args:
         root: a file, or a folder; None: there is none.
-        kind: files: those below a folder's classes; arrays: its .npy and .npz files; owners:
-            the file that partition.owners names.
+        kind: files: those below a folder's classes; pictures: all below a folder; arrays: its
+            .npy and .npz files; owners: the file that partition.owners names.
 
     Raises:
         DataError: it is not there, or cannot be read.
     """
     if root is None:
         return None
-    path = located(root, "partition.owners" if kind == "owners" else "data.root")
+    path = located(root, SETTINGS.get(kind, "data.root"))
     whole = hashlib.sha256()
     try:
         files = listed(path, kind)
@@ -69,6 +71,8 @@ def listed(path: Path, kind: str = "files") -> list[Path]:
         return [path]
     if kind == "arrays":
         return sorted(f for f in visible(path) if f.is_file() and f.suffix.lower() in ARRAYS)
+    if kind == "pictures":
+        return below(path)
     return [f for _, top in parts(path) for each in classes(top) for f in below(each)]
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ifl.checks import check_whole
@@ -16,6 +17,7 @@ from ifl.client.settings import Training
 from ifl.comm.channel import Channel
 from ifl.comm.codecs import Codec
 from ifl.comm.contract import check_codec
+from ifl.data.anchors import Nowhere, Source, check_source
 from ifl.data.dataset import Dataset, Shard, check_dataset
 from ifl.data.dealing import deal
 from ifl.data.owners import By
@@ -71,6 +73,7 @@ def build(
     on_bad_upload: str = "stop",
     privacy: Privacy = Privacy(),  # noqa: B008 (frozen)
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
+    anchors: Source = Nowhere(),  # noqa: B008 (frozen)
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
@@ -91,6 +94,8 @@ def build(
     if isinstance(partition, By):
         data = data if data.owners is not None else partition.owned(data)
         count = partition.clients(data) if count is None else count
+    public, data = check_source(anchors)(data, numpy_rng(training.seed, "anchors"))
+    shown = None if public is None else Shard(public, torch.zeros(len(public))).inputs()
     check_whole("clients.count", count, 1)
     assert count is not None
     check_whole("fusion.dim", fusion_dim, 1)
@@ -133,7 +138,7 @@ def build(
             again = made()
             check_follows_seed(model, again, name, some)
             check_keeps_state(model, again, name, some)
-        clients.append(Client(name, number, model, shard, own, disclosure))
+        clients.append(Client(name, number, model, shard, own, disclosure, shown))
     check_apart((client.name, client.model) for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim}
     drawing = check_codec(codec, data.classes)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Generator
 
-from ifl.checks import check_one_of, check_whole
+from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client.client import Client
 from ifl.client.privatise import check_choice, release
 from ifl.client.settings import Training
@@ -21,6 +21,7 @@ from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
+from ifl.methods.parts.anchors import Anchored, agree
 from ifl.methods.parts.replay import Align, Replay, check_pools
 from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
 from ifl.runs.method import Sends
@@ -51,6 +52,8 @@ class IFL:
         replay: more steps of stage 2, on pools of earlier rounds; none in the paper.
         align: a term of stage 1's loss, towards the pools' class means; none in the paper.
             Neither moves a byte.
+        anchors: predictions on public samples that travel with z and teach stage 1; none in the
+            paper.
         upload: which samples' z_k are sent instead, and how many in place of B.
         relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
             random; "balanced", R rows with all classes alike. All clients get the same rows.
@@ -63,13 +66,18 @@ class IFL:
 
     sends: ClassVar[Sends] = "each round"
     hides: ClassVar[bool] = True  # it sends no label and no z but by ``release``
-    kinds: ClassVar[Mapping[str, str]] = {"z": "fusion outputs z", "y": "labels"}
+    kinds: ClassVar[Mapping[str, str]] = {
+        "z": "fusion outputs z",
+        "y": "labels",
+        "p": "predictions on anchors",
+    }
 
     tau: int = 10
     stage2: str = "pooled"
     upload_batch: str = "fresh"
     replay: Replay = field(default_factory=Replay)
     align: Align = field(default_factory=Align)
+    anchors: Anchored = field(default_factory=Anchored)
     upload: Upload = field(default_factory=Upload)
     relay: str = "all"
     relay_rows: int | None = None
@@ -80,6 +88,7 @@ class IFL:
         check_one_of("method.stage2", self.stage2, "pooled", "per_client")
         check_one_of("method.upload_batch", self.upload_batch, "fresh", "last")
         check_pools(self.replay, self.align)
+        check_made_of("method.anchors", self.anchors, Anchored)
         check_upload(self.upload, self.upload_batch)
         check_relay(self.relay, self.relay_rows, self.stage2)
 
@@ -93,6 +102,7 @@ class IFL:
         for client in clients:
             check_choice(client.disclosure, self.upload.pick, self.relay)
             self.upload.check(client)
+            self.anchors.check(client)
         sizes = {client.training.batch_size for client in clients}
         if self.stage2 == "per_client" and not self.upload.rows and len(sizes) > 1:
             raise ConfigError(
@@ -100,7 +110,7 @@ class IFL:
                 f"batch_size of {' and '.join(map(str, sorted(sizes)))} in clients.members; set "
                 "method.upload.rows, or use method.stage2=pooled"
             )
-        return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0)
+        return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0, self.anchors)
 
     def smallest_pool(self, training: Training, present: int) -> int:
         """Return the rows of a step of stage 2 where so many clients take part."""
@@ -111,20 +121,21 @@ class IFL:
 
     def client_round(self, me: Client, round_number: int, missed: Reply = None) -> Conversation:
         """Run one client's share of a round; the losses are those of stage 1 (tau,)."""
-        losses, pull = [], self.align.pull(me)
+        losses, pull, term = [], self.align.pull(me), self.anchors.term(me, round_number)
         with frozen(me.model.modular):
             for batch in me.batches(self.tau):
-                losses.append(me.step(batch.x, batch.y, me.base_optimizer, pull=pull))
+                losses.append(me.step(batch.x, batch.y, me.base_optimizer, pull=pull, term=term))
 
         if self.upload_batch == "fresh":
             batch = self.upload.batch(me, round_number)
         with frozen(me.model.base), torch.no_grad():
             z = me.model.base(batch.x)
         z, y = release(me, z, batch, round_number)
-        pool = yield Message(z=z, y=y)
+        pool = yield Message(z=z, y=y, **self.anchors.told(me, round_number))
 
         assert pool is not None
         self.replay.keep(me, pool)
+        self.anchors.keep_agreed(me, round_number, pool)
         rows = len(pool["y"]) if self.stage2 == "pooled" else len(y)
         newest, more = batched(pool["z"], pool["y"], rows), self.replay.batches(me, round_number)
         for pool_z, pool_y in chain(newest, more):
@@ -139,15 +150,16 @@ class IFL:
 
 @dataclass(frozen=True)
 class IFLServer(StatelessServer):
-    """Concatenates and broadcasts, all rows or some; keeps nothing."""
+    """Concatenates and broadcasts, all rows or some, and adds predictions up; keeps nothing."""
 
     rows: int | str = "B"  # of an upload
     relay: str = "all"
     relay_rows: int = 0
+    anchors: Anchored = field(default_factory=Anchored)
 
     def expects(self, client: int) -> Sequence[Form]:
         """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
-        return [fusion_rows(self.rows)]
+        return [{**fusion_rows(self.rows), **self.anchors.form()}]
 
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the pool of the uploads, or some rows of it, in client order, to their senders."""
@@ -156,4 +168,4 @@ class IFLServer(StatelessServer):
         if self.relay != "all":
             some = PICKS[self.relay](y, self.relay_rows, draws)
             z, y = z[some], y[some]
-        return dict.fromkeys(uploads, Message(z=z, y=y))
+        return dict.fromkeys(uploads, Message(z=z, y=y, **agree(ordered)))

@@ -17,7 +17,8 @@ from ifl.runs.folder import read_about
 
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
-    "outputs", "study", "fresh", "data.root", "partition.owners", "runtime", "checkpoint_every",
+    "outputs", "study", "fresh", "data.root", "partition.owners", "anchors.root",
+    "anchors.data.root", "runtime", "checkpoint_every",
     "keep_state", "keep_predictions", "method.title", "objective", "logger",
 )  # fmt: skip
 NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
@@ -60,6 +61,7 @@ READY_MADE: Mapping[str, tuple[str, ...]] = {
 # Settings that came later: by these values they tell no run apart from those of before. The first
 # is the default, in conf/ and in the library (tests/cli/test_defaults.py).
 LATER: Mapping[str, tuple[Any, ...]] = {
+    "anchors._target_": ("ifl.data.anchors.Nowhere",),
     "augment._target_": ("ifl.augment.Distortion",),
     "augment.degrees": (0,),
     "augment.shift": (0,),
@@ -70,6 +72,15 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "evaluate.bases": (None,),
     "evaluate.modulars": (None,),
     "evaluate.local_only": (False,),
+    "method.anchors._target_": ("ifl.methods.parts.anchors.Anchored",),
+    "method.anchors.rows": (0,),
+    "method.anchors.weight": (1.0,),
+    "method.anchors.start": (5,),
+    "method.anchors.keep": (10,),
+    "method.anchors.batch": (32,),
+    "method.anchors.power": (2.0,),
+    "method.anchors.weighted": (True,),
+    "method.anchors.distort": (True,),
     "method.replay.rows": (None,),
     "optimizer.decay_rounds": (None,),
     "privacy.label_epsilon": (None,),

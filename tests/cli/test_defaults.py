@@ -20,13 +20,14 @@ from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.schedule import Schedule
 from ifl.federation.workers import Workers
+from ifl.methods.parts.anchors import Anchored
 from ifl.methods.parts.replay import Replay
 from ifl.runs.identity import LATER, LATER_OF
 
 Call = Callable[..., Any]
 Facts = dict[tuple[str, str], tuple[object, object]]  # what: (value in yaml, default in code)
 
-GROUPS = ("data", "partition", "clients", "method", "optimizer", "codec", "augment")
+GROUPS = ("data", "partition", "clients", "method", "optimizer", "codec", "augment", "anchors")
 FILES = {(g, o): OmegaConf.load(CONF / g / f"{o}.yaml") for g in GROUPS for o in options(g)}
 BUILT = [option for option, file in FILES.items() if "_target_" in file]
 # An option that begins with ``defaults`` is another one with some values replaced: a preset.
@@ -130,15 +131,16 @@ def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_th
     config = composed()
     takers: dict[str, Call] = {"augment": Distortion, "optimizer": Optimizers}
     takers |= {"privacy": Privacy, "evaluate": Evaluation, "stop": Schedule}
-    takers["method.replay"] = Replay
+    takers |= {"method.replay": Replay, "method.anchors": Anchored}
     for key, (first, *same) in LATER.items():
         section, _, name = key.rpartition(".")
         if name == "_target_":
-            assert config.augment._target_ == first.replace("ifl.augment", "ifl.data.augment")
+            now = first.replace("ifl.augment", "ifl.data.augment")
+            assert OmegaConf.select(config, key) == now
             continue
         assert OmegaConf.select(config, key) == first == default(takers[section], name), key
         assert all(value == 0 for value in same), key  # of noise, where none is 0
-    for section in ("augment", "privacy", "evaluate"):  # they came as a whole
+    for section in ("augment", "anchors", "privacy", "evaluate"):  # they came as a whole
         assert {f"{section}.{name}" for name in config[section]} <= {*LATER}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from own_files import arrays
 
-from ifl.data.arrays import from_arrays
+from ifl.data.readers.arrays import from_arrays
 from ifl.errors import DataError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from idx_files import IMAGES, LABELS, write_pair
 
-from ifl.data.idx import check_unpacked
+from ifl.data.readers.idx import check_unpacked
 from ifl.errors import DataError
 
 TRAIN = IMAGES.replace("t10k", "train")

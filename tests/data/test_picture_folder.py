@@ -11,7 +11,7 @@ from own_files import picture, pictures
 from PIL import Image
 
 from ifl.data.contents import contents
-from ifl.data.folder import from_folder
+from ifl.data.readers.folder import from_folder
 from ifl.errors import DataError, IFLError
 
 

@@ -12,8 +12,8 @@ from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Float32
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid
+from ifl.data.readers.embedded import breast_cancer, digits
 from ifl.data.scaling import remarks
-from ifl.data.sources import breast_cancer, digits
 from ifl.federation.build import build
 from ifl.federation.member import Member
 from ifl.methods.local import Local

@@ -10,7 +10,7 @@ import torchvision.datasets
 from own_files import pictures
 from PIL import Image
 
-from ifl.data.vision import from_torchvision
+from ifl.data.readers.vision import from_torchvision
 from ifl.errors import DataError
 
 FAKE = {"size": 30, "image_size": (3, 10, 12), "num_classes": 3}
@@ -190,7 +190,7 @@ def test_a_set_at_home_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_keywords_are_found_also_where_a_set_passes_them_on(name: str, keywords: set[str]) -> None:
-    from ifl.data.vision import _parameters
+    from ifl.data.readers.vision import _parameters
 
     found = _parameters(getattr(torchvision.datasets, name))
     assert keywords <= found

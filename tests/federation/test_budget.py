@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from conftest import NARROW, VARIANTS, Build, clients, composed, options, play
+from conftest import EVERY, NARROW, Build, clients, composed, play
 from liars import Liar
 
 from ifl.cli.build import assemble
@@ -29,7 +29,7 @@ def small(*typed: str) -> Federation:
     return assemble(composed(*tiny, *(word for part in typed for word in part.split())))
 
 
-@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("typed", EVERY)
 @pytest.mark.parametrize("away", ["", AWAY])
 def test_the_first_round_sends_what_is_foretold(typed: str, away: str) -> None:
     method, *_ = typed.split(" codec=")

@@ -11,6 +11,7 @@ import torch
 from conftest import (
     CLASSES,
     DIM,
+    EVERY,
     MOMENTUM,
     NARROW,
     SMALL,
@@ -283,11 +284,11 @@ def test_centralized_gets_a_clients_samples_when_it_first_comes(tiny: Build) -> 
     assert torch.equal(server.learner.shard.y, torch.cat(shards))
 
 
-@pytest.mark.parametrize("option", options("method"))
+@pytest.mark.parametrize("option", EVERY[: len(options("method"))])
 def test_every_method_yaml_keeps_the_contract_when_some_are_away(
     option: str, tmp_path: Path
 ) -> None:
-    typed = [f"method={option}", *NARROW, "fusion.dim=16", "batch_size=4"]
+    typed = [*f"method={option}".split(), *NARROW, "fusion.dim=16", "batch_size=4"]
     typed += ["participation.fraction=0.5", "participation.dropout=0.3", "clients.count=4"]
     tables = []
     for name in ("once", "again"):

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import DIM, NARROW, SMALL, VARIANTS, WIDE, Build, composed, options
+from conftest import DIM, EVERY, NARROW, SMALL, WIDE, Build, composed
 from torch import Tensor, nn
 
 import ifl
@@ -40,7 +40,7 @@ def trained(path: Path, *overrides: str) -> Federation:
     return federation
 
 
-@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("option", EVERY)
 def test_loaded_compositions_have_the_accuracy_of_the_run(tmp_path: Path, option: str) -> None:
     typed = f"method={option}".split()
     federation = trained(tmp_path, *typed, *NARROW)

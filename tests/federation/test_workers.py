@@ -7,15 +7,14 @@ from threading import current_thread, main_thread
 import pytest
 import torch
 from conftest import (
+    EVERY,
     SMALL,
     TINY,
-    VARIANTS,
     WIDE,
     Build,
     clients,
     composed,
     equal,
-    options,
     parameters,
     play,
 )
@@ -120,7 +119,7 @@ def state(federation: Federation) -> list[Tensor]:
     return [p for me in clients(federation) for p in parameters(me.model)]
 
 
-@pytest.mark.parametrize("method", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("method", EVERY)
 def test_two_workers_give_what_one_gives_to_the_last_bit(method: str) -> None:
     small = ["clients=mlp_homogeneous", "clients.members.0.base.widths=[64]", "fusion.dim=32"]
     base = [*f"method={method}".split(), *small, "local.tau=2", "batch_size=8"]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import DIM, MOMENTUM, VARIANTS, composed, options
+from conftest import DIM, EVERY, MOMENTUM, composed
 from hydra.utils import instantiate
 from torch import Tensor, nn
 
@@ -10,6 +10,7 @@ from ifl.cli.build import assemble
 from ifl.client.settings import Optimizers, Training
 from ifl.comm.codecs import Codec, Float32
 from ifl.comm.quantise import Int4
+from ifl.data.anchors import Nowhere, Source
 from ifl.data.dataset import Dataset, Shard
 from ifl.data.partition import Iid
 from ifl.errors import ConfigError
@@ -21,12 +22,8 @@ from ifl.methods.local import Local
 from ifl.models import mlp_base, mlp_modular
 
 VOCABULARY, LENGTH, CLASSES = 12, 5, 3
-AVERAGING = ("fl", "lg_fedavg", "fedgh", "cse_fsl")  # or sharing: of one architecture
-ONE_ARCHITECTURE = {
-    option: "mlp_homogeneous"
-    for option in (*options("method"), *VARIANTS)
-    if option.split()[0] in AVERAGING
-}
+AVERAGING = ("fl", "feddf", "lg_fedavg", "fedgh", "cse_fsl")  # or sharing: of one architecture
+ONE_ARCHITECTURE = {option: "mlp_homogeneous" for option in EVERY if option.split()[0] in AVERAGING}
 
 
 def sequences(count: int, seed: int, dtype: torch.dtype = torch.int32) -> Shard:
@@ -62,9 +59,10 @@ def read(
     *members: Member,
     codec: Codec = Float32(),  # noqa: B008 (frozen)
     data: Dataset = TOKENS,
+    anchors: Source = Nowhere(),  # noqa: B008 (frozen)
 ) -> Federation:
     training = Training(Optimizers(MOMENTUM, MOMENTUM), batch_size=8)
-    return build(data, Iid(), members, 2, method, training, codec, DIM)
+    return build(data, Iid(), members, 2, method, training, codec, DIM, anchors=anchors)
 
 
 def rounds(federation: Federation) -> tuple[object, ...]:
@@ -75,7 +73,7 @@ def rounds(federation: Federation) -> tuple[object, ...]:
     return (*losses, found.accuracy, dict(engine.channel.ledger.totals))
 
 
-@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("option", EVERY)
 def test_every_method_runs_on_a_table(option: str) -> None:
     clients = ONE_ARCHITECTURE.get(option, "tabular")
     if "sync_" in option:  # of base blocks
@@ -90,13 +88,13 @@ def test_every_method_runs_on_a_table(option: str) -> None:
     rounds(assemble(composed(*chosen, *small)))
 
 
-@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("option", EVERY)
 def test_every_method_runs_on_sequences_of_tokens(option: str) -> None:
     config = composed(*f"method={option}".split(), "local.tau=2")
-    method, codec = instantiate(config.method), instantiate(config.codec)
+    method, codec, anchors = (instantiate(config[g]) for g in ("method", "codec", "anchors"))
     alike = option in ONE_ARCHITECTURE or "sync_" in option
     members = [reader(4)] if alike else [reader(4), reader(6)]
-    twice = [rounds(read(method, *members, codec=codec)) for _ in range(2)]
+    twice = [rounds(read(method, *members, codec=codec, anchors=anchors)) for _ in range(2)]
     assert twice[0] == twice[1]
 
 

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import NARROW, VARIANTS, composed, options, play
+from conftest import EVERY, NARROW, composed, options, play
 from omegaconf import OmegaConf
 
 from ifl.cli.build import assemble, make
@@ -18,7 +18,7 @@ from ifl.runs.method import method_entry
 UPLOADS = {"each round": [True, True], "once": [True, False], "never": [False, False]}
 
 
-LATER_KINDS = {"logits", "factor", "held"}
+LATER_KINDS = {"logits", "factor", "held", "p"}
 
 
 def federation(typed: str) -> Federation:
@@ -26,7 +26,7 @@ def federation(typed: str) -> Federation:
     return assemble(composed(*small, "local.tau=1", *f"method={typed}".split()))
 
 
-@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("typed", EVERY)
 def test_a_method_sends_when_and_what_it_says(typed: str) -> None:
     mine = federation(typed)
     method = mine.engine.method

@@ -8,11 +8,11 @@ from closed_forms import header, packed, totals
 from conftest import (
     CLASSES,
     DIM,
+    EVERY,
     NARROW,
     PLAIN,
     SMALL,
     TINY,
-    VARIANTS,
     WIDE,
     Build,
     clients,
@@ -311,7 +311,7 @@ def small(*overrides: str) -> Federation:
     return assemble(composed("clients.count=2", "batch_size=4", "local.tau=1", *overrides))
 
 
-@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("option", EVERY)
 def test_every_method_yaml_keeps_the_contract(option: str) -> None:
     typed = (*f"method={option}".split(), *NARROW, "fusion.dim=16")
     federation = small(*typed)
@@ -333,7 +333,7 @@ def test_every_method_yaml_keeps_the_contract(option: str) -> None:
     assert engine.channel.ledger.close_round() == again.channel.ledger.close_round()
 
 
-@pytest.mark.parametrize("option", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("option", EVERY)
 def test_no_method_changes_a_message_that_it_received(
     option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -392,6 +392,7 @@ def test_every_fusion_and_local_yaml_composes(group: str) -> None:
 def test_every_method_of_a_seed_has_the_same_shards_and_initial_weights() -> None:
     starts = []
     for method in options("method"):
-        me = small(f"method={method}", *NARROW).engine.clients[0]
+        public = ("anchors=held_out", "anchors.count=300")
+        me = small(f"method={method}", *public, *NARROW).engine.clients[0]
         starts.append([me.shard.x.float(), *parameters(me.model)])
     assert all(equal(starts[0], start) for start in starts)

@@ -16,7 +16,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import NARROW, SMALL, VARIANTS, Build, composed, equal, options
+from conftest import EVERY, NARROW, SMALL, Build, composed, equal, options
 from interrupted import SCRIPT, TYPED, assert_equal_files, here
 from liars import Liar
 from torch import nn
@@ -121,7 +121,7 @@ def test_a_method_goes_on_bit_for_bit_when_all_are_there(option: str, tmp_path: 
     assert_goes_on(lambda: small(f"method={option}"), tmp_path)
 
 
-@pytest.mark.parametrize("typed", [*options("method"), *VARIANTS])
+@pytest.mark.parametrize("typed", EVERY)
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
     assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)

@@ -20,7 +20,8 @@ QUICK = ["rounds=2", "local.tau=1", "runtime.threads=1", *NARROW, "fusion.dim=16
 SCRIPT = str(ROOT / "scripts" / "run.py")
 SERVER = """
 import atexit, gc, json, os, runpy, sys, threading, traceback
-import ifl.cli.build, ifl.cli.run, ifl.data.sources, ifl.federation.runner, sklearn.datasets
+import ifl.cli.build, ifl.cli.run, ifl.federation.runner
+import ifl.data.readers.embedded, sklearn.datasets
 import ifl.methods.ifl, torch._dynamo  # which an optimiser imports at its first step
 from hydra.core.plugins import Plugins
 Plugins.instance()

@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ifl.data import idx
 from ifl.data.dataset import Dataset, Shard, check_images, check_promise
 from ifl.data.heldout import split
+from ifl.data.readers import idx
 
 KMNIST_URL = "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
 

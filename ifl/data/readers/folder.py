@@ -14,7 +14,7 @@ from ifl.checks import check_text
 from ifl.data.contents import TEST, TRAIN, below, classes, folders, located, parts, visible
 from ifl.data.dataset import Dataset, Shard, check_promise
 from ifl.data.heldout import made
-from ifl.data.pictures import Facts, facts, pixels, tensor
+from ifl.data.readers.pictures import Facts, facts, pixels, tensor
 from ifl.errors import ConfigError, DataError
 
 ASIDE = ("val", "valid", "validation")  # beside train and test
@@ -121,8 +121,12 @@ def _files(top: Path, names: Sequence[str]) -> Files:
     return found
 
 
-def _opened(file: Path, act: Callable[[Image.Image], Facts | np.ndarray]) -> Facts | np.ndarray:
-    """Return what an act makes of a picture, whatever may be wrong with the file."""
+def opened(file: Path, act: Callable[[Image.Image], Facts | np.ndarray]) -> Facts | np.ndarray:
+    """Return what an act makes of a picture.
+
+    Raises:
+        DataError: something is wrong with the file.
+    """
     try:
         with Image.open(file) as image:
             return act(image)
@@ -136,17 +140,26 @@ def _opened(file: Path, act: Callable[[Image.Image], Facts | np.ndarray]) -> Fac
 
 
 def _facts(file: Path) -> Facts:
-    found = _opened(file, facts)
+    found = opened(file, facts)
     assert isinstance(found, Facts)
     return found
 
 
 def _read(name: str, files: Files, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return images (n, C, H, W) uint8 and labels (n,) int64."""
+    return images(name, [f for f, _ in files], shape), torch.tensor([label for _, label in files])
+
+
+def images(name: str, files: Sequence[Path], shape: Sequence[int]) -> Tensor:
+    """Return pictures (n, C, H, W) uint8 of this shape, in the order of the files.
+
+    Raises:
+        DataError: a file is no picture.
+    """
     x = tensor(shape, len(files), name)
-    for place, (file, _) in enumerate(files):
-        x[place] = torch.from_numpy(np.asarray(_opened(file, lambda i: pixels(i, shape))))
-    return x, torch.tensor([label for _, label in files])
+    for place, file in enumerate(files):
+        x[place] = torch.from_numpy(np.asarray(opened(file, lambda i: pixels(i, shape))))
+    return x
 
 
 def _common(

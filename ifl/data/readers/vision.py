@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ifl.data import idx
 from ifl.data.dataset import Dataset, Shard, check_promise
 from ifl.data.heldout import made
-from ifl.data.pictures import pixels, tensor
+from ifl.data.readers import idx
+from ifl.data.readers.pictures import pixels, tensor
 from ifl.errors import DataError
 
 TRANSFORMS = {"transform", "target_transform", "transforms"}

@@ -14,7 +14,7 @@ from idx_files import IMAGES, LABELS, write_pair
 
 from ifl.cli.build import make
 from ifl.data.dataset import Dataset, Shard, stratified_split
-from ifl.data.sources import digits, kmnist10k
+from ifl.data.readers.embedded import digits, kmnist10k
 from ifl.errors import DataError
 
 

@@ -1,0 +1,1 @@
+"""Readers of data sets: embedded ones, arrays, folders of pictures, torchvision."""

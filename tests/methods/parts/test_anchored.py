@@ -1,0 +1,152 @@
+from itertools import combinations_with_replacement
+
+import pytest
+import torch
+from closed_forms import header, totals
+from conftest import CLASSES, DIM, SMALL, WIDE, Build, clients, equal, parameters, play
+from torch.nn.functional import cross_entropy
+
+from ifl.client.privacy import Privacy
+from ifl.comm.message import Message
+from ifl.data.anchors import HeldOut
+from ifl.data.augment import Distortion
+from ifl.data.partition import Classes
+from ifl.errors import ConfigError
+from ifl.federation.build import Federation
+from ifl.methods.ifl import IFL
+from ifl.methods.parts.anchors import Agreed, Anchored, agree
+
+PUBLIC = HeldOut(40)
+
+
+def anchored(tiny: Build, **settings: object) -> Federation:
+    method = IFL(tau=2, anchors=Anchored(**{"rows": 12, "start": 1, **settings}))  # type: ignore[arg-type]
+    return tiny(method, SMALL, WIDE, anchors=PUBLIC, count=3)
+
+
+def test_bytes_are_those_of_the_method_and_the_predictions(tiny: Build) -> None:
+    plain, b = IFL(tau=1), 8
+    federation = tiny(IFL(tau=1, anchors=Anchored(rows=12)), count=3, anchors=PUBLIC)
+    p = ("F32", [12, CLASSES], 4)
+    z, y = ("F32", [b, DIM], 4), ("U8", [b], 1)
+    up = b * (4 * DIM + 1) + 4 * 12 * CLASSES + header(z=z, y=y, p=p)
+    pool = {"z": ("F32", [3 * b, DIM], 4), "y": ("U8", [3 * b], 1), "p": p}
+    down = 3 * b * (4 * DIM + 1) + 4 * 12 * CLASSES + header(**pool)
+    assert totals(federation, 3) == [(3 * up, 3 * down)] * 3
+    assert totals(tiny(plain, count=3), 1) < [(3 * up, 3 * down)]
+
+
+def test_predictions_count_by_the_samples_of_each_class(tiny: Build) -> None:
+    method = IFL(tau=1, anchors=Anchored(rows=6, start=1, power=1))
+    federation = tiny(method, partition=Classes(2), count=2, anchors=PUBLIC)
+    told = []
+    for me in clients(federation):
+        said = method.anchors.told(me, 1)["p"]
+        held = torch.bincount(me.shard.y, minlength=CLASSES)
+        assert torch.equal(said > 0, (held > 0).expand(6, -1))
+        told.append(Message(p=said))
+    agreed = agree(told)["p"]
+    assert torch.allclose(agreed.sum(dim=1), torch.ones(6))
+    total = sum(m["p"] for m in told)
+    assert torch.allclose(agreed, total / total.sum(dim=1, keepdim=True))  # type: ignore[union-attr]
+
+
+def test_a_row_that_nobody_speaks_of_is_uniform() -> None:
+    nothing = Message(p=torch.zeros(2, 4))
+    assert torch.equal(agree([nothing, nothing])["p"], torch.full((2, 4), 0.25))
+    assert agree([Message(z=torch.zeros(1))]) == {}
+
+
+def test_targets_are_sharp_and_of_the_last_rounds(tiny: Build) -> None:
+    federation = anchored(tiny, keep=2)
+    me = clients(federation)[0]
+    play(federation, 4)
+    kept = me.memory.of(Agreed)
+    assert [len(where) for where in kept.anchor_places] == [12, 12]
+    assert not torch.equal(*kept.anchor_places)
+    assert torch.allclose(kept.anchor_targets[1].sum(dim=1), torch.ones(12))
+    Anchored(rows=12, keep=2).keep_targets(me, kept.anchor_places[0], torch.tensor([[3.0, 1.0]]))
+    assert torch.allclose(kept.anchor_targets[-1], torch.tensor([[0.9, 0.1]]))
+    others = clients(federation)[1].memory.of(Agreed)
+    assert torch.equal(others.anchor_places[-1], me.memory.of(Agreed).anchor_places[0])
+
+
+def test_a_step_is_the_gradient_of_both_losses(tiny: Build) -> None:
+    settings = {"rows": 4, "start": 1, "keep": 1, "batch": 5, "weight": 0.7}
+    federation = tiny(IFL(tau=1, anchors=Anchored(**settings)), anchors=PUBLIC, count=2)  # type: ignore[arg-type]
+    play(federation, 1)
+    me = clients(federation)[0]
+    term = federation.engine.method.anchors.term(me, 2)  # type: ignore[attr-defined]
+    kept, twin = me.memory.of(Agreed), federation.engine.method.anchors.term(me, 2)  # type: ignore[attr-defined]
+    value = term()
+    assert torch.equal(value, twin())
+    assert me.anchors is not None
+    shown = me.anchors[kept.anchor_places[0]]
+    every = cross_entropy(me.model(shown), kept.anchor_targets[0], reduction="none")
+    means = [0.7 * every[list(some)].mean() for some in combinations_with_replacement(range(4), 5)]
+    assert any(torch.allclose(value, mean) for mean in means)
+
+
+def test_without_weight_or_before_the_start_it_learns_as_ifl(tiny: Build) -> None:
+    plain = tiny(IFL(tau=2), SMALL, WIDE, anchors=PUBLIC, count=3)
+    silent, late, taught = anchored(tiny, weight=0), anchored(tiny, start=9), anchored(tiny)
+    for federation in (plain, silent, late, taught):
+        play(federation, 3)
+    for a, b, c, d in zip(*map(clients, (plain, silent, late, taught)), strict=True):
+        assert equal(parameters(a.model), parameters(b.model))
+        assert equal(parameters(a.model), parameters(c.model))
+        assert not equal(parameters(a.model), parameters(d.model))
+
+
+def test_a_taught_client_agrees_more_with_what_was_agreed(tiny: Build) -> None:
+    taught, silent = anchored(tiny, rows=40, distort=False), anchored(tiny, rows=40, weight=0)
+    play(taught, 6)
+    play(silent, 6)
+    for one, two in zip(clients(taught), clients(silent), strict=True):
+        kept = one.memory.of(Agreed)
+        where, targets = kept.anchor_places[-1], kept.anchor_targets[-1]
+        with torch.no_grad():
+            apart = [
+                cross_entropy(me.model(me.anchors[where]), targets)  # type: ignore[index]
+                for me in (one, two)
+            ]
+        assert apart[0] < apart[1]
+
+
+def test_the_student_sees_anchors_distorted(tiny: Build) -> None:
+    seen = []
+
+    def augment(x: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        seen.append(len(x))
+        return Distortion()(x, draws)
+
+    for distort, sizes in ((True, {8, 12, 5}), (False, {8, 12})):
+        seen.clear()
+        method = IFL(tau=1, anchors=Anchored(rows=12, start=1, batch=5, distort=distort))
+        federation = tiny(method, anchors=PUBLIC, augment=augment)
+        seen.clear()
+        play(federation, 2)
+        assert {*seen} <= sizes
+        assert (5 in seen) == distort
+
+
+def test_a_resumed_client_goes_on_as_if_nothing_had_been(tiny: Build) -> None:
+    whole, first, second = (anchored(tiny) for _ in range(3))
+    play(whole, 4)
+    play(first, 2)
+    second.engine.load_state(first.engine.state())
+    for number in (3, 4):
+        second.engine.round(number)
+    for one, two in zip(clients(whole), clients(second), strict=True):
+        assert equal(parameters(one.model), parameters(two.model))
+
+
+def test_what_does_not_go_together_is_refused(tiny: Build) -> None:
+    with pytest.raises(ConfigError, match="rows=12 needs as many anchors, got 0; choose anchors=h"):
+        tiny(IFL(anchors=Anchored(rows=12)))
+    with pytest.raises(ConfigError, match="rows=41 needs as many anchors, got 40; take fewer"):
+        tiny(IFL(anchors=Anchored(rows=41)), anchors=PUBLIC)
+    with pytest.raises(ConfigError, match="rows=12 sends predictions, which privacy does not hide"):
+        tiny(IFL(anchors=Anchored(rows=12)), anchors=PUBLIC, privacy=Privacy(label_epsilon=4))
+    with pytest.raises(ConfigError, match="method.anchors must have the settings rows, weight"):
+        IFL(anchors=3)  # type: ignore[arg-type]
