@@ -113,6 +113,12 @@ class Anchored:
         if self.rows and round_number >= self.start:
             self.keep_targets(me, places(me, self.rows, round_number), reply[PREDICTIONS])
 
+    def teach_oneself(self, me: Client, round_number: int) -> None:
+        """Keep a client's own sharpened predictions of this round's anchors, as if agreed on."""
+        if self.rows and round_number >= self.start:
+            where = places(me, self.rows, round_number)
+            self.keep_targets(me, where, logits(me, where).softmax(dim=1))
+
     def keep_targets(self, me: Client, where: Tensor, p: Tensor) -> None:
         """Keep sharpened predictions p (rows, classes) of anchors by their places (rows,)."""
         sharp = p.clamp(min=0) ** self.power

@@ -14,6 +14,7 @@ from ifl.data.partition import Classes
 from ifl.errors import ConfigError
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
+from ifl.methods.local import Local
 from ifl.methods.parts.anchors import Agreed, Anchored, agree
 
 PUBLIC = HeldOut(40)
@@ -111,6 +112,20 @@ def test_a_taught_client_agrees_more_with_what_was_agreed(tiny: Build) -> None:
                 for me in (one, two)
             ]
         assert apart[0] < apart[1]
+
+
+def test_a_client_alone_teaches_itself_and_says_nothing(tiny: Build) -> None:
+    settings = Anchored(rows=40, start=2, keep=1, distort=False)
+    alone, plain = (tiny(m, WIDE, anchors=PUBLIC) for m in (Local(anchors=settings), Local()))
+    assert totals(alone, 4) == [(0, 0)] * 4
+    play(plain, 4)
+    for one, other in zip(clients(alone), clients(plain), strict=True):
+        kept = one.memory.of(Agreed)
+        assert one.anchors is not None
+        with torch.no_grad():
+            p = one.model(one.anchors[kept.anchor_places[0]]).softmax(dim=1) ** 2
+        assert torch.allclose(kept.anchor_targets[0], p / p.sum(dim=1, keepdim=True))
+        assert not equal(parameters(one.model), parameters(other.model))
 
 
 def test_the_student_sees_anchors_distorted(tiny: Build) -> None:
