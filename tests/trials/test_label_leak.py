@@ -25,7 +25,7 @@ def right(z: Callable[[Tensor], Tensor]) -> float:
     """Return the accuracy of a classifier of z, on images that it never saw."""
     own, unseen = images(400, seed=1), images(200, seed=2)
     torch.manual_seed(0)
-    classifier = train_classifier(z(own.inputs()), own.y, PLAIN, CLASSES, stream())
+    classifier = train_classifier(z(own.inputs()), own.y, PLAIN, CLASSES, 300, stream())
     guesses = classifier(z(unseen.inputs())).argmax(dim=1)
     return sum(int(a) == int(b) for a, b in zip(guesses, unseen.y, strict=True)) / 200
 
@@ -45,7 +45,7 @@ def found(tiny: Build) -> tuple[list[LabelRow], float]:
     torch.manual_seed(0)
     fresh = mlp_base(SHAPE, [12], DIM)
     travels: dict[str, Exposure] = {"float32": PLAIN, "noise": Noisy(ClippedNoise(1.0, 100.0))}
-    rows = label_rows(victim, others, fresh, travels, PLAIN, "paper", TINY.classes, 50)
+    rows = label_rows(victim, others, fresh, travels, PLAIN, "paper", TINY.classes, 300)
     counts = [int((others[0].shard.y == c).sum()) for c in range(CLASSES)]
     commonest = counts.index(max(counts))
     return rows, sum(int(y) == commonest for y in victim.shard.y) / len(victim.shard)
@@ -70,7 +70,7 @@ def test_the_victims_labels_are_not_used(tiny: Build, found: tuple[list[LabelRow
     victim.shard = type(shard)(shard.x, (shard.y + 1) % CLASSES)  # after training
     torch.manual_seed(0)
     fresh = mlp_base(SHAPE, [12], DIM)
-    rows = label_rows(victim, others, fresh, {"float32": PLAIN}, PLAIN, "paper", TINY.classes, 50)
+    rows = label_rows(victim, others, fresh, {"float32": PLAIN}, PLAIN, "paper", TINY.classes, 300)
     moved = {row.knowledge: row.accuracy for row in rows if row.travels == "float32"}
     before = {row.knowledge: row.accuracy for row in found[0] if row.travels == "float32"}
     # the same guesses, so what was right is wrong now

@@ -80,7 +80,7 @@ class Effort:
             and of either a quarter for another thing that travels.
         tries: decoders, of which the best is taken.
         views: distorted views of each of these images, beside the image itself.
-        steps: of a surrogate.
+        steps: of a surrogate, and of a classifier of labels.
     """
 
     epochs: float = 40

@@ -134,7 +134,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=number, default=40, help="of a decoder")
     parser.add_argument("--tries", type=positive, default=3, help="decoders; the best is taken")
     parser.add_argument("--views", type=natural, default=4, help="distorted, of each own image")
-    parser.add_argument("--steps", type=positive, default=400, help="of a surrogate")
+    parser.add_argument("--steps", type=positive, default=400, help="of a surrogate or classifier")
     parser.add_argument(
         "--weights-only", action="store_true", help="leave out surrogates and labels"
     )

@@ -24,7 +24,7 @@ from ifl.seeding import global_stream, rng
 from ifl.trials.attack.exposure import Exposure
 from ifl.trials.attack.surrogate import fit_surrogate
 
-LR, BATCH, STEPS, WIDTH = 1e-3, 128, 400, 128
+LR, BATCH, WIDTH = 1e-3, 128, 128
 POOL = 512  # rows of each other client
 
 
@@ -62,17 +62,17 @@ class Classifier(nn.Module):
 
 
 def train_classifier(
-    z: Tensor, y: Tensor, exposure: Exposure, classes: int, draws: Generator
+    z: Tensor, y: Tensor, exposure: Exposure, classes: int, steps: int, draws: Generator
 ) -> Classifier:
     """Return a classifier that learned labels y (n,) int64 from what is held of z (n, d) float32.
 
-    400 steps of Adam on batches of 128, each exposed anew, the learning rate rising and falling
+    Adam on batches of 128, each exposed anew, the learning rate rising and falling
     once. Initial weights come from torch's global generator.
     """
     classifier = Classifier(exposure.send(z, draws), classes)
     optimizer = torch.optim.Adam(classifier.parameters(), LR, fused=True)
-    schedule = OneCycleLR(optimizer, LR, total_steps=STEPS + 1)
-    for _ in range(STEPS):
+    schedule = OneCycleLR(optimizer, LR, total_steps=steps + 1)
+    for _ in range(steps):
         rows = torch.randint(len(z), (BATCH,), generator=draws)
         logits = classifier(exposure.send(z[rows], draws))
         descend(cross_entropy(logits, y[rows]), optimizer)
@@ -104,7 +104,7 @@ def label_rows(
         others: all clients but the victim, the one with the attacker's images first.
         fresh: a block as the victim's is built, with initial weights.
         plain: z as in the paper, from which the surrogate learns.
-        steps: of the surrogate.
+        steps: of the surrogate, and of each classifier.
     """
     seed, number, attacker = victim.training.seed, victim.number, others[0]
     base = victim.name.partition("(")[2][:-1]
@@ -114,7 +114,7 @@ def label_rows(
 
     def learned(z: Tensor, y: Tensor, exposure: Exposure, *purpose: str) -> Classifier:
         with global_stream(seed, "attack", number, "labels", *purpose, "weights"):
-            return train_classifier(z, y, exposure, classes, draws(*purpose))
+            return train_classifier(z, y, exposure, classes, steps, draws(*purpose))
 
     x, y = attacker.shard.inputs(), attacker.shard.y
     z, true = outputs(victim, victim.model.base), victim.shard.y
