@@ -23,7 +23,6 @@ def test_what_is_held_is_what_a_message_delivers() -> None:
     codec = Int4()
     delivered = decode(parse(encode(Message(z=z_of()), codec, 10)), codec)["z"]
     assert Coded(codec).send(z_of(), stream()).equal(delivered)
-    assert Coded(codec).expect(z_of()).allclose(delivered, atol=1e-6)
 
 
 def test_rounding_at_random_follows_the_stream() -> None:
@@ -32,18 +31,10 @@ def test_rounding_at_random_follows_the_stream() -> None:
     assert not held[0].equal(held[2])
 
 
-def test_gradients_pass_a_codec_as_if_it_were_not_there() -> None:
-    z = z_of().requires_grad_()
-    Coded(Int4()).expect(z).sum().backward()
-    assert z.grad is not None
-    assert z.grad.equal(torch.ones(6, 40))
-
-
-def test_of_noise_its_mean_is_expected() -> None:
-    noisy = Noisy(ClippedNoise(1.0, 0.5))
-    held = torch.stack([noisy.send(z_of(), stream(n)) for n in range(400)])
-    assert noisy.expect(z_of()).norm(dim=1).allclose(torch.ones(6))
-    assert held.mean(dim=0).allclose(noisy.expect(z_of()), atol=0.15)
+def test_noise_is_about_the_clipped_z() -> None:
+    held = torch.stack([Noisy(ClippedNoise(1.0, 0.5)).send(z_of(), stream(n)) for n in range(400)])
+    clipped = z_of() / z_of().norm(dim=1, keepdim=True)
+    assert held.mean(dim=0).allclose(clipped, atol=0.15)
     assert held.std(dim=0).mean().item() == pytest.approx(0.5, rel=0.02)
 
 

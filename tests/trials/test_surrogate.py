@@ -50,6 +50,23 @@ def test_a_surrogate_puts_other_images_where_the_victims_lie() -> None:
     assert all(p.requires_grad for p in modular.parameters())
 
 
+def test_without_labels_all_rows_are_of_one_class() -> None:
+    torch.manual_seed(0)
+    victim = mlp_base(SHAPE, [], DIM)
+    head, block = mlp_modular(DIM, [], CLASSES), mlp_base(SHAPE, [], DIM)
+    theirs, mine = images(300, seed=1), images(300, seed=2)
+    with torch.no_grad():
+        z = victim(theirs.inputs())
+
+        def apart() -> float:
+            return float(sliced_distance(block(mine.inputs()), z, stream()))
+
+        at_first = apart()
+    fit_surrogate(block, head, mine.inputs(), mine.y, z, None, 500, stream())
+    with torch.no_grad():
+        assert apart() < at_first / 3
+
+
 def test_without_a_class_in_common_there_is_none() -> None:
     mine, block = images(20, seed=2), mlp_base(SHAPE, [], DIM)
     z, y = torch.ones(4, DIM), torch.full((4,), 9)

@@ -1,39 +1,43 @@
-"""Attacks one client with all attackers, and notes what they get of its images."""
+"""Attacks the images of one client with all that travels, and notes what is got of them."""
 
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ifl.client.client import Client
-from ifl.client.steps import frozen
+from ifl.client.steps import PORTION, frozen
 from ifl.comm.codecs import Float32
+from ifl.data.augment import Distortion
 from ifl.methods.parts.class_statistics import ClassMeans
-from ifl.seeding import global_stream, rng
+from ifl.seeding import rng
 from ifl.trials.attack.exposure import Coded, Exposure
-from ifl.trials.attack.inversion import Inverter, descend_to, train_inverter
+from ifl.trials.attack.inversion import Decoder, Pairs, adapted, best_decoder, differs
+from ifl.trials.attack.labels import outputs
 from ifl.trials.attack.similarity import psnr, ssim
 from ifl.trials.attack.surrogate import fit_surrogate
 
 SEEN = 512  # z that surrogates learn from: what 16 rounds upload
+HELD = 0.1  # of the attacker's images, to choose by
+DROPOUT = 0.3  # of z, where a surrogate stands in: no decoder is to rely on what it alone has
 
+# Views of own images: those of augment=elastic.
+VIEWS = Distortion(degrees=15.0, shift=0.1, scale=0.15, shear=0.15, bend=0.1)
 
-TRIED, SMOOTH = 6, (0.02, 0.2, 2.0)  # own images on which descent tries how much smoothness counts
-
-
-PAPER, STATISTICS = "float32 (paper)", "class means"
-
-
+PLAIN_NAME, STATISTICS = "float32", "class means"
 PLAIN = Coded(Float32())
 
 
 @dataclass(frozen=True)
 class Row:
-    """An attacker's result on the images of one client: means over these images."""
+    """An attacker's result on the images of one client: means over these images.
+
+    A gain is the difference to the class's mean image, which y alone tells.
+    """
 
     seed: int
+    target: str
     client: int
     base: str
     travels: str
@@ -41,6 +45,21 @@ class Row:
     knowledge: str
     ssim: float
     psnr: float
+    ssim_gain: float
+    psnr_gain: float
+
+
+@dataclass(frozen=True)
+class CurveRow:
+    """The error of a decoder in training on the attacker's pairs held out, of values in [-1, 1]."""
+
+    seed: int
+    target: str
+    client: int
+    knowledge: str
+    attempt: int
+    epoch: float
+    held_out: float
 
 
 @dataclass(frozen=True)
@@ -53,52 +72,30 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Effort:
-    """An attacker's computing budget: steps of training an inverter decide."""
-
-    steps: int
-
-    @property
-    def again(self) -> int:
-        """Steps of an inverter that goes on, for something else that travels."""
-        return max(1, self.steps // 4)
-
-    @property
-    def descent(self) -> int:
-        """Steps of descent on images."""
-        return max(1, self.steps // 5)
-
-
-class Party:
-    """One side's data: images x in [-1, 1], labels y, and z by some block, with its class means.
+    """An attacker's computing budget.
 
     Args:
-        places: (n,) int64, of the images that matter among all of the client's.
+        epochs: of a decoder over the attacker's images, where the victim's block is known. A
+            quarter of it where a surrogate stands in, whose own ways a longer training learns;
+            and of either a quarter for another thing that travels.
+        tries: decoders, of which the best is taken.
+        views: distorted views of each of these images, beside the image itself.
+        steps: of a surrogate, and of a classifier of labels.
     """
 
-    def __init__(self, client: Client, block: nn.Module, classes: int, places: Tensor) -> None:
-        shard = client.shard
-        means = ClassMeans(torch.arange(classes))
-        parts = []
-        with frozen(block), torch.no_grad():
-            for x, y in client.portions():
-                parts.append(block(x))
-                means.add(parts[-1], y)
-        self.all_z, self.all_y, self.means = torch.cat(parts), shard.y, means.means()
-        self.z, self.y = self.all_z[places], shard.y[places]
-        self.x = shard.inputs()[places]
-
-    def held(self, exposure: Exposure | None, draws: torch.Generator) -> Tensor:
-        """Return what is held of its z elsewhere; without exposure, the mean of its class."""
-        return self.means[self.y] if exposure is None else exposure.send(self.z, draws)
+    epochs: float = 40
+    tries: int = 3
+    views: int = 4
+    steps: int = 400
 
 
 class Attack:
-    """All attacks on one client.
+    """All attacks on the images of one client.
 
     Args:
         victim, attacker: two clients after their last round.
         surrogates: a block for each knowledge but "weights", with the weights that it starts from.
-        exposures: by what travels; None stands for class means.
+        exposures: by what travels; None stands for class means. The first is z as it is.
         images: how many of the victim's are attacked.
     """
 
@@ -111,110 +108,101 @@ class Attack:
         images: int,
         classes: int,
         effort: Effort,
+        target: str,
     ) -> None:
-        self.seed, self.number = victim.training.seed, victim.number
+        self.seed, self.number, self.target = victim.training.seed, victim.number, target
         self.base = victim.name.partition("(")[2][:-1]
-        self.classes, self.exposures, self.effort = classes, exposures, effort
+        self.exposures, self.effort = exposures, effort
         order = torch.randperm(len(victim.shard), generator=self.draws("victims"))
-        self.victim = Party(victim, victim.model.base, classes, order[:images])
-        self.attacker, self.x, self.y = attacker, attacker.shard.inputs(), attacker.shard.y
-        seen = self.victim.all_z[order[:SEEN]], self.victim.all_y[order[:SEEN]]
+        z = outputs(victim, victim.model.base)
+        means = ClassMeans(torch.arange(classes))
+        means.add(z, victim.shard.y)
+        chosen = order[:images]
+        self.z, self.y, self.x = z[chosen], victim.shard.y[chosen], victim.shard.inputs()[chosen]
+        self.means = means.means()[self.y]
+        self.own_x, self.own_y = attacker.shard.inputs(), attacker.shard.y
+        seen = z[order[:SEEN]], victim.shard.y[order[:SEEN]]
         self.blocks = {"weights": victim.model.base}
         for name, block in surrogates.items():
-            steps, draws = effort.steps, self.draws("surrogate", name)
-            own = attacker.model.modular, self.x, self.y
-            self.blocks[name] = fit_surrogate(block, *own, *seen, steps, draws)
-        mean_image = self.x.mean(dim=0, keepdim=True)
+            draws = self.draws("surrogate", name)
+            own = attacker.model.modular, self.own_x, self.own_y
+            self.blocks[name] = fit_surrogate(block, *own, *seen, effort.steps, draws)
+        self.mean_image = self.own_x.mean(dim=0, keepdim=True)
         by_class = ClassMeans(torch.arange(classes))
-        by_class.add(self.x.flatten(1), self.y)
+        by_class.add(self.own_x.flatten(1), self.own_y)
         seen_classes = (by_class.weights > 0)[:, None, None, None]
-        per_class = by_class.means().view(classes, *self.x.shape[1:])
-        self.per_class = torch.where(seen_classes, per_class, mean_image)
-        self.mean_image = mean_image
+        per_class = by_class.means().view(classes, *self.own_x.shape[1:])
+        self.per_class = torch.where(seen_classes, per_class, self.mean_image)
         self.rows: list[Row] = []
-        self.pictures = {"original": _pixels(self.victim.x)}
+        self.curves: list[CurveRow] = []
+        self.pictures = {"original": _pixels(self.x)}
+        self.label_alone = _likeness(_pixels(self.per_class[self.y]), _pixels(self.x))
 
     def draws(self, *purpose: str | int) -> torch.Generator:
         """Return the start of a random stream of this attack."""
         return rng(self.seed, "attack", self.number, *purpose)
 
-    def run(self) -> tuple[list[Row], Pictures]:
-        """Return what all attackers got, and the images."""
-        self._note("nothing", "mean image", "none", self.mean_image.expand_as(self.victim.x))
-        self._note("y alone", "class mean image", "none", self.per_class[self.victim.y])
-        held = {
-            name: self.victim.held(exposure, self.draws("exposure", name))
-            for name, exposure in self.exposures.items()
-        }
-        tried = torch.randperm(len(self.x), generator=self.draws("tried"))[:TRIED]
+    def run(self) -> None:
+        """Attack with every block: rows, curves and pictures are what came of it."""
+        self._note("nothing", "mean image", "none", self.mean_image.expand_as(self.x))
+        self._note("y alone", "class mean image", "none", self.per_class[self.y])
         for knowledge, block in self.blocks.items():
-            with frozen(block):
-                own = Party(self.attacker, block, self.classes, tried)
-                for name, images in self._invert(own, held, knowledge):
-                    self._note(name, "inverter", knowledge, images)
-                for name, images in self._descend(own, held, knowledge, block):
-                    self._note(name, "descent", knowledge, images)
-        return self.rows, Pictures(self.base, self.pictures)
+            self._decode(self._pairs(block), knowledge)
 
-    def _invert(
-        self, own: Party, held: Mapping[str, Tensor], knowledge: str
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Yield an inverter's images for all that travels.
+    def _pairs(self, block: nn.Module) -> Pairs:
+        """Return the attacker's images with their z by a block, and with views of them."""
+        order = torch.randperm(len(self.own_x), generator=self.draws("held"))
+        held, rest = order.tensor_split([max(1, round(HELD * len(order)))])
+        x, draws = self.own_x[rest], self.draws("views")
+        views = torch.cat([x, *(VIEWS(x, draws) for _ in range(self.effort.views))])
+        y = self.own_y[rest].repeat(1 + self.effort.views)
+        held_x = self.own_x[held]
+        with frozen(block), torch.no_grad():
+            z, held_z = (torch.cat([block(p) for p in s.split(PORTION)]) for s in (views, held_x))
+        return Pairs(views, y, z, held_x, self.own_y[held], held_z, len(rest))
 
-        One inverter is trained on z as in the paper; for each thing that travels a copy goes on
-        learning from that, for class means from z as in the paper.
+    def _decode(self, pairs: Pairs, knowledge: str) -> None:
+        """Note what the best decoder makes of all that travels.
+
+        It learns from z as it is; for each other thing that travels, and is not nearly the same,
+        a copy goes on learning from that, for class means not.
         """
-        with global_stream(self.seed, "attack", self.number, "inverter", knowledge):
-            inverter = Inverter(own.z.shape[1], self.per_class)
-        own_images, draws = (own.all_z, self.y, self.x), self.draws("inverter", knowledge)
-        train_inverter(inverter, *own_images, PLAIN, self.effort.steps, draws)
+        effort, purpose = self.effort, ("attack", self.number, "decoder", knowledge)
+        exact = knowledge == "weights"
+        dropout, epochs = (0.0, effort.epochs) if exact else (DROPOUT, effort.epochs / 4)
+        trained = best_decoder(
+            pairs, self.per_class, PLAIN, epochs, effort.tries, dropout, self.seed, *purpose
+        )
+        for attempt, curve in enumerate(trained.curves):
+            named = self.seed, self.target, self.number, knowledge, attempt
+            self.curves += [CurveRow(*named, epoch, error) for epoch, error in curve]
         for name, exposure in self.exposures.items():
-            again = self.effort.again, self.draws("inverter", knowledge, name)
-            mine = train_inverter(deepcopy(inverter), *own_images, exposure or PLAIN, *again)
-            with torch.no_grad():
-                yield name, mine(held[name], self.victim.y)
+            decoder = trained.best
+            if exposure and differs(pairs.held_z, exposure, self.draws("differs", name)):
+                more = epochs / 4, self.seed, *purpose, name
+                decoder = adapted(decoder, pairs, exposure, *more)
+            self._note(name, "decoder", knowledge, self._made(decoder, name, exposure))
 
-    def _descend(
-        self, own: Party, held: Mapping[str, Tensor], knowledge: str, block: nn.Module
-    ) -> Iterator[tuple[str, Tensor]]:
-        """Yield the images that descent finds, from the class's mean image, for all that travels.
-
-        How much smoothness counts is what did best on images of the attacker's own.
-        """
-        trial = {
-            name: own.held(exposure, self.draws("tried", knowledge, name))
-            for name, exposure in self.exposures.items()
-        }
-        kinds, grid = len(trial), len(SMOOTH)
-        found = self._descent(
-            block,
-            {name: z.repeat(grid, 1) for name, z in trial.items()},
-            self.per_class[own.y].repeat(grid * kinds, 1, 1, 1),
-            torch.tensor(SMOOTH).repeat_interleave(len(own.y)).repeat(kinds),
-        )
-        error = (found.view(kinds, grid, *own.x.shape) - own.x).square().flatten(2).mean(dim=2)
-        best = torch.tensor(SMOOTH)[error.argmin(dim=1)]  # (kinds,)
-        images = self._descent(
-            block,
-            held,
-            self.per_class[self.victim.y].repeat(kinds, 1, 1, 1),
-            best.repeat_interleave(len(self.victim.y)),
-        )
-        yield from zip(held, images.chunk(kinds), strict=True)
-
-    def _descent(
-        self, block: nn.Module, z: Mapping[str, Tensor], start: Tensor, smooth: Tensor
-    ) -> Tensor:
-        rules = [self.exposures[name] for name in z]
-        expect = [(lambda part: part) if rule is None else rule.expect for rule in rules]
-        return descend_to(block, [*z.values()], expect, start, smooth, self.effort.descent)
+    def _made(self, decoder: Decoder, name: str, exposure: Exposure | None) -> Tensor:
+        """Return a decoder's images of what is held of the victim's z."""
+        draws = self.draws("exposure", name)
+        held = self.means if exposure is None else exposure.send(self.z, draws)
+        with torch.no_grad():
+            images: Tensor = decoder(held, self.y)
+        return images
 
     def _note(self, travels: str, attacker: str, knowledge: str, images: Tensor) -> None:
-        made, original = _pixels(images), self.pictures["original"]
-        likeness = float(ssim(made, original).mean()), float(psnr(made, original).mean())
-        where = (self.seed, self.number, self.base)
-        self.rows.append(Row(*where, travels, attacker, knowledge, *likeness))
+        made = _pixels(images)
+        likeness = _likeness(made, self.pictures["original"])
+        gains = [ours - label for ours, label in zip(likeness, self.label_alone, strict=True)]
+        where = self.seed, self.target, self.number, self.base
+        self.rows.append(Row(*where, travels, attacker, knowledge, *likeness, *gains))
         self.pictures[f"{travels}, {attacker}, {knowledge}"] = made
+
+
+def _likeness(made: Tensor, original: Tensor) -> tuple[float, float]:
+    """Return the means of SSIM and PSNR over images in [0, 1]."""
+    return float(ssim(made, original).mean()), float(psnr(made, original).mean())
 
 
 def _pixels(x: Tensor) -> Tensor:

@@ -3,10 +3,12 @@
 import argparse
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import dataclass, field
 
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from ifl.cli.build import assemble, make, make_block
 from ifl.cli.config import CONF
@@ -14,18 +16,48 @@ from ifl.client.privacy import ClippedNoise
 from ifl.data.dataset import Dataset
 from ifl.errors import ConfigError
 from ifl.seeding import global_stream
-from ifl.trials.attack.attacks import PAPER, PLAIN, STATISTICS, Attack, Effort, Pictures, Row
+from ifl.trials.attack.attacks import (
+    PLAIN,
+    PLAIN_NAME,
+    STATISTICS,
+    Attack,
+    CurveRow,
+    Effort,
+    Pictures,
+    Row,
+)
 from ifl.trials.attack.exposure import Coded, Exposure, Noisy
+from ifl.trials.attack.labels import LabelRow, label_rows
 from ifl.trials.attack.similarity import WINDOW
 
+PAPER = "paper"  # the target that is no experiment: IFL as the command line has it
+SENT = (PLAIN_NAME, "int4")  # what travels in other targets, and where labels are told
 ATTACKED = "ifl.methods.ifl.IFL"  # the class whose z and y are attacked
+
+
+@dataclass
+class Spoils:
+    """All that attacks on one federation, or several, came to."""
+
+    rows: list[Row] = field(default_factory=list)
+    curves: list[CurveRow] = field(default_factory=list)
+    labels: list[LabelRow] = field(default_factory=list)
+    pictures: dict[str, list[Pictures]] = field(default_factory=dict)  # by target
+    data: str = ""
+
+    def add(self, other: "Spoils") -> None:
+        """Append another's rows."""
+        self.rows += other.rows
+        self.curves += other.curves
+        self.labels += other.labels
+        self.data = other.data
 
 
 def exposures(clip: float, noise: Sequence[float]) -> dict[str, Exposure | None]:
     """Return what travels, by its name: every codec of conf/codec, noise, class means."""
-    coded: dict[str, Exposure | None] = {PAPER: PLAIN}
+    coded: dict[str, Exposure | None] = {PLAIN_NAME: PLAIN}
     for path in sorted((CONF / "codec").glob("*.yaml")):
-        if path.stem != "float32":
+        if path.stem != PLAIN_NAME:
             coded[path.stem] = Coded(make(OmegaConf.load(path)))
     try:
         noisy = {f"clip {clip:g}, noise {s:g}": Noisy(ClippedNoise(clip, s)) for s in noise}
@@ -34,10 +66,10 @@ def exposures(clip: float, noise: Sequence[float]) -> dict[str, Exposure | None]
     return {**coded, **noisy, STATISTICS: None}
 
 
-def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pictures], str]:
-    """Train a federation and attack each of its clients; return the name of its data set too."""
+def attacked(options: argparse.Namespace, seed: int, target: str) -> Spoils:
+    """Train a federation and attack its clients."""
     torch.set_num_threads(1)
-    config = composed(options, seed)
+    config = composed(options, seed, target)
     federation = assemble(config)
     clients, members = federation.engine.clients, config.clients.members
     check_attackable(federation.data)
@@ -50,30 +82,41 @@ def attacked(options: argparse.Namespace, seed: int) -> tuple[list[Row], list[Pi
         raise ConfigError(
             f"--images must not exceed the smallest shard, {smallest} images, got {options.images}"
         )
-    for number in range(1, options.rounds + 1):
+    for number in range(1, config.rounds + 1):
         federation.engine.round(number)
-    rows, pictures = [], []
-    for victim in clients:
-        attacker = clients[(victim.number + 1) % len(clients)]
-        with global_stream(seed, "attack", victim.number, "modules"):
-            own = members[victim.number % len(members)].base
-            fresh = make_block(own, federation.data, config.fusion.dim)
-            fresh = fresh.to(memory_format=torch.channels_last)
-            surrogates = {"architecture": fresh, "none": deepcopy(attacker.model.base)}
-            attack = Attack(
-                victim,
-                attacker,
-                surrogates,
-                exposures(options.clip, options.noise),
-                options.images,
-                federation.data.classes,
-                Effort(options.steps),
+    travel = exposures(options.clip, options.noise)
+    if target != PAPER:
+        travel = {name: travel[name] for name in SENT}
+    told = {name: rule for name in SENT if (rule := travel.get(name))}
+    classes, spoils = federation.data.classes, Spoils(data=federation.data.name)
+    effort = Effort(options.epochs, options.tries, options.views, options.steps)
+    for victim in clients[: options.victims]:
+        later, earlier = clients[victim.number + 1 :], clients[: victim.number]
+        others = [*later, *earlier]
+
+        def fresh(purpose: str, number: int = victim.number) -> nn.Module:
+            with global_stream(seed, "attack", number, purpose):
+                own = members[number % len(members)].base
+                block = make_block(own, federation.data, config.fusion.dim)
+            return block.to(memory_format=torch.channels_last)
+
+        surrogates: dict[str, nn.Module] = {}
+        if not options.weights_only:
+            surrogates["architecture"] = fresh("modules")
+            surrogates["none"] = deepcopy(others[0].model.base)
+        given = surrogates, travel, options.images, classes, effort, target
+        attack = Attack(victim, others[0], *given)
+        attack.run()
+        spoils.rows += attack.rows
+        spoils.curves += attack.curves
+        spoils.pictures.setdefault(target, []).append(Pictures(attack.base, attack.pictures))
+        if not options.weights_only:
+            block = fresh("labels")
+            spoils.labels += label_rows(
+                victim, others, block, told, PLAIN, target, classes, effort.steps
             )
-            found, images = attack.run()
-        rows += found
-        pictures.append(images)
-        print(f"seed {seed}: {victim.name} attacked", flush=True)
-    return rows, pictures, federation.data.name
+        print(f"seed {seed}, {target}: {victim.name} attacked", flush=True)
+    return spoils
 
 
 def check_attackable(data: Dataset) -> None:
@@ -96,18 +139,23 @@ def check_attackable(data: Dataset) -> None:
         )
 
 
-def composed(options: argparse.Namespace, seed: int) -> DictConfig:
-    """Return the configuration of one seed.
+def composed(options: argparse.Namespace, seed: int, target: str) -> DictConfig:
+    """Return the configuration of one seed of a target, an experiment or "paper".
 
     Raises:
-        ConfigError: its method is not IFL, whose z and y are what is attacked.
+        ConfigError: its method is not IFL, whose z and y are what is attacked, or it has no
+            number of rounds.
     """
+    experiment = [] if target == PAPER else [f"experiment={target}"]
+    rounds = [] if options.rounds is None else [f"rounds={options.rounds}"]
+    own = [f"data={options.data}", *experiment, "runtime.workers=1", *options.overrides]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        typed = [f"data={options.data}", "runtime.workers=1", *options.overrides, f"seed={seed}"]
-        config = compose("config", typed)
+        config = compose("config", [*own, *rounds, f"seed={seed}"])
     if config.method._target_ != ATTACKED:
         raise ConfigError(
             f"method must be one whose class is {ATTACKED}, got {config.method._target_}; choose "
             "method=ifl, say"
         )
+    if config.rounds is None:
+        raise ConfigError("rounds must be a number to attack after, got null; give --rounds")
     return config

@@ -1,7 +1,7 @@
-"""Reconstruct images from the fusion outputs that a client uploads.
+"""Reconstruct images, and tell labels, from the fusion outputs that a client uploads.
 
-python scripts/attack.py [key=value ...] [--seeds 0,1,2] [--data kmnist10k] [--rounds 100]
-                         [--images 16] [--noise 0.01 0.1 1] [--out FOLDER]
+python scripts/attack.py [key=value ...] [--targets paper frugal one_round] [--seeds 0,1,2]
+                         [--data kmnist10k] [--images 64] [--noise 0.01 0.1 1] [--out FOLDER]
 
 IFL is trained (key=value as for scripts/run.py) and then attacked. The victim is every client in
 turn; the attacker is the next one, or a server that holds that one's images. It has z as decoded,
@@ -12,13 +12,18 @@ attacked are training images of the victim, after the last round. What it knows:
   architecture  how that block is built; it trains a surrogate from initial weights
   none          nothing, as in the protocol; its own base block goes on as a surrogate
 
-A surrogate learns from 512 z and y of the victim, z as in the paper whatever travels. Two
-attackers: an inverter (z, y) -> x that is trained for what travels, and descent on x through the
-block. Both start from what y alone tells, the mean image of the class.
+A surrogate learns from 512 z and y of the victim, z as it is whatever travels. On its own images
+and distorted views of them the attacker trains convolutional decoders (z, y) -> x and takes the
+best of three, by a tenth of the images that it held out; for each other thing that travels this
+one goes on learning. All start from what y alone tells, the mean image of the class.
+
+Labels are told from z without y, with the same knowledge but for "none": there the attacker has
+z and y of the other clients alone, the pool (ifl/trials/attack/labels.py).
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
@@ -34,25 +39,40 @@ from ifl.cli.config import CONF
 from ifl.cli.console import spell_out
 from ifl.cores import available_cores
 from ifl.errors import IFLError
-from ifl.trials.attack.campaign import attacked, composed, exposures
+from ifl.trials.attack.attacks import CurveRow, Row
+from ifl.trials.attack.campaign import PAPER, Spoils, attacked, composed, exposures
+from ifl.trials.attack.labels import LabelRow
 from ifl.trials.attack.pages import figure, tables
 
-OWN = {"data": "--data", "rounds": "--rounds", "seed": "--seeds"}
+OWN = {"data": "--data", "rounds": "--rounds", "seed": "--seeds", "experiment": "--targets"}
 
 
 def write(options: argparse.Namespace) -> str:
-    """Attack every seed, write what came of it; return the tables."""
-    composed(options, options.seeds[0])
+    """Attack every seed of every target, write what came of it; return the tables."""
+    for target in options.targets:
+        composed(options, options.seeds[0], target)
     exposures(options.clip, options.noise)
     options.out.mkdir(parents=True, exist_ok=True)
-    at_once = min(options.jobs or available_cores(), len(options.seeds))
-    done = Parallel(n_jobs=at_once)(delayed(attacked)(options, seed) for seed in options.seeds)
-    rows = [asdict(row) for found, _, _ in done for row in found]
-    table = pd.DataFrame(rows)
-    table.round(5).to_csv(options.out / "attack.csv", index=False, lineterminator="\n")
-    _, pictures, data = done[0]
-    (options.out / "attack.png").write_bytes(png(figure(pictures, data, options.seeds[0]), dpi=110))
-    shown = tables(table, data)
+    jobs = [(seed, target) for seed in options.seeds for target in options.targets]
+    at_once = min(options.jobs or available_cores(), len(jobs))
+    done = Parallel(n_jobs=at_once)(delayed(attacked)(options, *job) for job in jobs)
+    spoils = Spoils()
+    for part in done:
+        spoils.add(part)
+    files: dict[str, Sequence[Row | LabelRow | CurveRow]] = {
+        "attack": spoils.rows,
+        "labels": spoils.labels,
+        "curves": spoils.curves,
+    }
+    frames = {name: pd.DataFrame([asdict(row) for row in rows]) for name, rows in files.items()}
+    for name, frame in frames.items():
+        if len(frame):
+            path = options.out / f"{name}.csv"
+            frame.round(5).to_csv(path, index=False, lineterminator="\n")
+    pictures = {k: v for part in done[: len(options.targets)] for k, v in part.pictures.items()}
+    drawn = figure(pictures, spoils.data, options.seeds[0])
+    (options.out / "attack.png").write_bytes(png(drawn, dpi=110))
+    shown = tables(frames["attack"], frames["labels"], frames["curves"], spoils.data)
     text = "\n".join(f"{part.caption}\n\n{part.markdown()}" for part in shown)
     (options.out / "attack.md").write_text(text, encoding="utf-8")
     return text
@@ -64,6 +84,13 @@ def number(argument: str) -> float:
     if not 0 < value < inf:
         raise argparse.ArgumentTypeError(f"must be a number > 0, got {argument}")
     return value
+
+
+def natural(argument: str) -> int:
+    """Return the whole number >= 0 that an argument stands for."""
+    if not argument.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 0, got {argument}")
+    return int(argument)
 
 
 def override(argument: str) -> str:
@@ -90,18 +117,28 @@ def main() -> int:
     known = sorted(path.stem for path in (CONF / "data").glob("*.yaml"))
     parser.add_argument("overrides", nargs="*", type=override, metavar="key=value")
     parser.add_argument("--data", choices=known, default="digits")
-    parser.add_argument("--rounds", type=positive, default=100, help="of IFL before the attack")
+    experiments = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+    parser.add_argument(
+        "--targets",
+        nargs="+",
+        choices=[PAPER, *experiments],
+        default=[PAPER],
+        help="paper: IFL as key=value has it; or experiments",
+    )
+    parser.add_argument("--rounds", type=positive, help="before the attack; as configured")
     parser.add_argument("--seeds", type=listed, default=[0], help="such as 0,1,2")
-    parser.add_argument("--images", type=positive, default=16, help="attacked, of each client")
+    parser.add_argument("--images", type=positive, default=64, help="attacked, of each client")
     parser.add_argument("--clip", type=number, default=1.0, help="norm of z, where there is noise")
     parser.add_argument("--noise", type=float, nargs="*", default=[0.01, 0.1, 1.0])
+    parser.add_argument("--victims", type=positive, help="so many clients; all by default")
+    parser.add_argument("--epochs", type=number, default=40, help="of a decoder")
+    parser.add_argument("--tries", type=positive, default=3, help="decoders; the best is taken")
+    parser.add_argument("--views", type=natural, default=4, help="distorted, of each own image")
+    parser.add_argument("--steps", type=positive, default=400, help="of a surrogate or classifier")
     parser.add_argument(
-        "--steps",
-        type=positive,
-        default=400,
-        help="of an inverter and a surrogate; others in proportion",
+        "--weights-only", action="store_true", help="leave out surrogates and labels"
     )
-    parser.add_argument("--jobs", type=positive, help="seeds at a time; one per core by default")
+    parser.add_argument("--jobs", type=positive, help="attacks at a time; one per core by default")
     parser.add_argument("--out", type=place, default=Path("outputs/attack"))
     options = parser.parse_intermixed_args()
     try:

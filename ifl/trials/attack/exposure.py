@@ -3,8 +3,7 @@
 An attacker knows the rule, since a protocol is public, and not the random numbers.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -20,9 +19,6 @@ class Exposure(Protocol):
     def send(self, z: Tensor, draws: Generator) -> Tensor:
         """Return what is held of z (n, d) float32 elsewhere: (n, d) float32."""
 
-    def expect(self, z: Tensor) -> Tensor:
-        """Return what would be held of z (n, d) if nothing were drawn; gradients pass."""
-
 
 @dataclass(frozen=True)
 class Coded:
@@ -33,14 +29,7 @@ class Coded:
     def send(self, z: Tensor, draws: Generator) -> Tensor:
         """Return z, encoded and decoded; a codec that rounds at random uses the draws."""
         seed = int(torch.randint(2**62, (1,), generator=draws))
-        return self._passed(z, lambda: torch.Generator().manual_seed(seed))
-
-    def expect(self, z: Tensor) -> Tensor:
-        """Return the same, with the gradient of z itself (straight through; Bengio et al. 2013)."""
-        return z + (self._passed(z.detach(), lambda: torch.Generator().manual_seed(0)) - z).detach()
-
-    def _passed(self, z: Tensor, stream: Callable[[], Generator]) -> Tensor:
-        return self.codec.decode(self.codec.encode(z, stream))
+        return self.codec.decode(self.codec.encode(z, lambda: torch.Generator().manual_seed(seed)))
 
 
 @dataclass(frozen=True)
@@ -52,7 +41,3 @@ class Noisy:
     def send(self, z: Tensor, draws: Generator) -> Tensor:
         """Return z after the mechanism."""
         return self.mechanism(z, draws)
-
-    def expect(self, z: Tensor) -> Tensor:
-        """Return z clipped."""
-        return replace(self.mechanism, noise=0.0)(z, torch.Generator())

@@ -46,7 +46,7 @@ def fit_surrogate(
     x: Tensor,
     y: Tensor,
     seen_z: Tensor,
-    seen_y: Tensor,
+    seen_y: Tensor | None,
     steps: int,
     draws: Generator,
 ) -> nn.Module:
@@ -58,37 +58,45 @@ def fit_surrogate(
 
     Args:
         block: a base block (n, C, H, W) -> (n, d); with initial weights, or trained before.
-        modular: trained on z of the other client among others; held fixed.
+        modular: (n, d) -> logits, trained on z of the other client, or on those of others; held
+            fixed.
         x, y: (n, C, H, W) float32 and (n,) int64, the attacker's own.
-        seen_z, seen_y: (m, d) float32 and (m,) int64, of the other client.
+        seen_z, seen_y: (m, d) float32 and (m,) int64, of the other client; without its labels
+            all rows count as of one class, and as many of them are compared.
         steps: at least 1.
         draws: of batches and directions.
 
     Raises:
         ConfigError: the two sides have no class in common.
     """
-    shared = [int(c) for c in y.unique() if (seen_y == c).any()]
-    if not shared:
-        raise ConfigError(
-            "the attacker has no image of a class that the victim has; choose a more even partition"
-        )
-    mine = [(y == c).nonzero()[:, 0] for c in shared]
-    theirs = [(seen_y == c).nonzero()[:, 0] for c in shared]
+    if seen_y is None:
+        rows_each = PER_CLASS * len(y.unique())
+        mine, theirs = [torch.arange(len(y))], [torch.arange(len(seen_z))]
+    else:
+        rows_each = PER_CLASS
+        shared = [int(c) for c in y.unique() if (seen_y == c).any()]
+        if not shared:
+            raise ConfigError(
+                "the attacker has no image of a class that the victim has; choose a more even "
+                "partition"
+            )
+        mine = [(y == c).nonzero()[:, 0] for c in shared]
+        theirs = [(seen_y == c).nonzero()[:, 0] for c in shared]
     unit = seen_z.square().sum(dim=1).mean().clamp_min(1e-12)
     block.train().requires_grad_(True)
     optimizer = torch.optim.Adam(block.parameters(), LR)
     schedule = OneCycleLR(optimizer, LR, total_steps=steps + 1)
-    by_class = (len(shared), PER_CLASS)
+    by_class = (len(mine), rows_each)
     with frozen(modular):
         for _ in range(steps):
-            rows = _some(mine, draws)
-            z, wanted = block(x[rows]), seen_z[_some(theirs, draws)]
+            rows = _some(mine, rows_each, draws)
+            z, wanted = block(x[rows]), seen_z[_some(theirs, rows_each, draws)]
             apart = sliced_distance(z.unflatten(0, by_class), wanted.unflatten(0, by_class), draws)
             descend(apart / unit + TASK * cross_entropy(modular(z), y[rows]), optimizer)
             schedule.step()
     return block.eval().requires_grad_(False)
 
 
-def _some(places: list[Tensor], draws: Generator) -> Tensor:
-    """Return 8 of each class's places at random, one class after the other."""
-    return torch.cat([p[torch.randint(len(p), (PER_CLASS,), generator=draws)] for p in places])
+def _some(places: list[Tensor], count: int, draws: Generator) -> Tensor:
+    """Return so many of each class's places at random, one class after the other."""
+    return torch.cat([p[torch.randint(len(p), (count,), generator=draws)] for p in places])
