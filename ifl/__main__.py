@@ -10,6 +10,9 @@ from pathlib import Path
 COMMANDS = {
     "run": "ifl.cli.run",
     "plot": "ifl.cli.plot",
+    "export": "ifl.cli.blocks.export",
+    "validate": "ifl.cli.blocks.validate",
+    "compose": "ifl.cli.blocks.compose",
     "attack": "ifl.trials.attack.command",
     "bench": "ifl.trials.bench.command",
     "bench-changes": "ifl.trials.bench.changes",
