@@ -61,8 +61,12 @@ def check_free(out: Path) -> None:
         raise BlockError(f"{out} is there already, and nothing is overwritten; name another")
 
 
-def read_block(folder: Path | str) -> Block:
+def read_block(folder: Path | str, digest: str | None = None) -> Block:
     """Return the block of a folder, or of a file within it, after all checks.
+
+    Args:
+        folder: that ``export_block`` or ``ifl export`` wrote, anywhere.
+        digest: the sha256 of its card, if it has to be this block and no other.
 
     Raises:
         BlockError: something is not as its card says, or may not be run; names it.
@@ -71,7 +75,12 @@ def read_block(folder: Path | str) -> Block:
     if path.is_file():
         path = path.parent
     try:
-        return checked_block(path)
+        block = checked_block(path)
+        if digest is not None and digest != block.digest:
+            raise BlockError(
+                f"its card has sha256 {block.digest[:16]}..., and {digest[:16]}... is asked for"
+            )
+        return block
     except BlockError as error:
         told = "".join(letter if letter.isprintable() else "?" for letter in str(error))
         raise BlockError(f"{path}: {told}") from error

@@ -78,7 +78,7 @@ def expectation(base: Card, modular: Card) -> str:
                 return f"both are of run {base.run}, which measured {found}"
         return f"both are of run {base.run}, which did not measure them together"
     return (
-        f"they are of different runs, {base.run} and {modular.run}, and were never aligned: z of "
-        f"one means nothing to the other, so expect about chance, {100 / len(base.classes):.1f} %, "
-        "unless one learned from the other's z since"
+        f"they are of different runs, {base.run} and {modular.run}, and were never aligned, unless "
+        "one was trained in front of the other since: z of one means nothing to the other, so "
+        f"expect about chance, {100 / len(base.classes):.1f} %"
     )

@@ -28,7 +28,9 @@ def test_a_card_is_read_as_it_was_written(folder: Path) -> None:
     assert block.card == read_card((folder / NAME).read_bytes())
     assert block.card.text() == (folder / NAME).read_text(encoding="utf-8")
     assert block.card.takes == SHAPE
-    assert read_block(folder / NAME).digest == block.digest
+    assert read_block(folder / NAME, block.digest).digest == block.digest
+    with pytest.raises(BlockError, match=r"its card has sha256 .*, and 0+\.\.\. is asked"):
+        read_block(folder, "0" * 64)
 
 
 FIELDS: dict[str, tuple[dict[str, Any], str]] = {

@@ -6,7 +6,10 @@ Who changes a file here knows the format, and lets the card tell the new digests
 import io
 import os
 import pickle
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -244,3 +247,40 @@ def test_weights_are_safetensors_and_finite(folder: Path) -> None:
     with pytest.raises(BlockError, match=r"1\.bias holds values that are not finite"):
         read_block(folder)
     assert not os.path.exists(MARK)
+
+
+VALUES: tuple[Any, ...] = (None, True, -1, 2**63, 10**30, 1.5, "x", "Infinity", [], {}, [[1]])
+VALUES += ({"as_int": -5}, {"as_ints": [10**6, 10**6]}, {"as_tensor": {"name": "input"}})
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the paths to everything within a JSON value."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (*path, key)
+            yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_program_changed_anywhere_is_read_or_refused_in_a_sentence(
+    seed: int, whole: Path, tmp_path: Path
+) -> None:
+    chance = random.Random(seed)
+    said = []
+    for number in range(40):
+
+        def change(program: dict[str, Any]) -> None:
+            *path, last = chance.choice([*places(program["graph_module"])])
+            found: Any = program["graph_module"]
+            for key in path:
+                found = found[key]
+            found[last] = deepcopy(chance.choice(VALUES))
+
+        folder = copied(whole, tmp_path / str(number))
+        change_program(folder, partial(change_graph, change=change))
+        try:
+            read_block(folder)
+        except BlockError as error:
+            said.append(str(error))
+    assert len(said) > 10
+    assert not any("\n" in sentence for sentence in said)
