@@ -44,6 +44,8 @@ VARIANTS = (
     "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
     "fedlite method.sync_base=true",
     "fsl_sage method.sync_base=true",
+    "late_vendor method.after=2",
+    "late_vendor method.after=2 method.join=ifl",
 )
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 
