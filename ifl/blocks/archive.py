@@ -95,8 +95,8 @@ def _members(file: zipfile.ZipFile, size: int) -> Iterator[tuple[str, bytes]]:
     found = {name.removeprefix(f"{root}/") for name in names}
     if lacking := sorted(NEEDED - found):
         raise BlockError(
-            f"program.pt2 lacks {lacking[0]}, which torch.export writes from torch 2.9 on; export "
-            "it with such a version"
+            f"program.pt2 lacks {lacking[0]}, which torch.export of torch 2.14 writes; export it "
+            "with such a version"
         )
     if sum(info.file_size for info in infos) > size:
         raise BlockError("program.pt2 unpacks to more than its own size, and torch packs nothing")

@@ -7,9 +7,9 @@ which the program is run for the first time.
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
@@ -36,11 +36,9 @@ def write_files(
         OutputError: the folder cannot be written.
     """
     check_free(out)
-    partial = None
+    partial = out.with_name(f".{out.name}-{uuid4().hex[:8]}")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        partial.chmod(0o777 & ~_umask())
+        partial.mkdir(parents=True)
         for name, payload in files.items():
             (partial / name).write_bytes(payload)
         check(partial)
@@ -51,8 +49,7 @@ def write_files(
             f"{out} cannot be written ({error.strerror}); make room there, or name another folder"
         ) from error
     finally:
-        if partial is not None:
-            shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def check_free(out: Path) -> None:
@@ -175,9 +172,3 @@ def _check_equal(weights: Mapping[str, Tensor], within: Mapping[str, Tensor]) ->
         one, other = weights.get(name), within.get(name)
         if one is None or other is None or one.dtype != other.dtype or not torch.equal(one, other):
             raise BlockError(f"{WEIGHTS} and {PROGRAM} hold other values of {name[:80]}")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
