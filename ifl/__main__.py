@@ -1,6 +1,7 @@
 """Dispatches the commands: ifl [key=value ...] runs, ifl plot FOLDER draws; so does python -m ifl.
 
-Every other command is named by its first word; each has its own --help.
+Every other command is named by its first word; each has its own --help. Export, validate and
+compose are for trained blocks as files.
 """
 
 import sys

@@ -143,7 +143,8 @@ def test_the_study_counts_the_late_vendors_own_bytes_until_it_is_as_good(tmp_pat
     (run,), _ = load_runs(tmp_path)
     assert study.others(run) == 0.8
     assert study.at_the_end(run) == 0.795
-    assert study.until_as_good(run, "rounds") == 4
-    assert study.until_as_good(run, "up") == 1.0
-    assert study.until_as_good(run, "down") == 0.5
+    for partner in (False, True):  # two clients: its partner is all there is
+        assert study.until_as_good(run, partner, "rounds") == 4
+        assert study.until_as_good(run, partner, "up") == 1.0
+        assert study.until_as_good(run, partner, "down") == 0.5
     assert study.newcomer(run)["accuracy"].tolist() == [0.7, 0.795]
