@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from ifl.analysis.collect import Run as Run
     from ifl.analysis.collect import group_runs as group_runs
     from ifl.analysis.collect import load_runs as load_runs
+    from ifl.blocks.export import export_block as export_block
+    from ifl.blocks.files import read_block as read_block
+    from ifl.blocks.program import Block as Block
     from ifl.client.client import Client as Client
     from ifl.client.privacy import Privacy as Privacy
     from ifl.client.settings import Optimizers as Optimizers
@@ -109,6 +112,9 @@ _WHERE = {
     "ifl.data.readers.vision": ["from_torchvision"],
     "ifl.runs.folder": ["RunFolder", "read_about"],
     "ifl.analysis.collect": ["Group", "Run", "group_runs", "load_runs"],
+    "ifl.blocks.export": ["export_block"],
+    "ifl.blocks.files": ["read_block"],
+    "ifl.blocks.program": ["Block"],
     "ifl.errors": ["IFLError"],
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}

@@ -1,6 +1,7 @@
 """Dispatches the commands: ifl [key=value ...] runs, ifl plot FOLDER draws; so does python -m ifl.
 
-Every other command is named by its first word; each has its own --help.
+Every other command is named by its first word; each has its own --help. Export, validate and
+compose are for trained blocks as files.
 """
 
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 COMMANDS = {
     "run": "ifl.cli.run",
     "plot": "ifl.cli.plot",
+    "export": "ifl.cli.blocks.export",
+    "validate": "ifl.cli.blocks.validate",
+    "compose": "ifl.cli.blocks.compose",
     "attack": "ifl.trials.attack.command",
     "bench": "ifl.trials.bench.command",
     "bench-changes": "ifl.trials.bench.changes",

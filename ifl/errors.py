@@ -21,6 +21,10 @@ class DataError(IFLError):
     """A data set is missing, incomplete or not what it claims to be."""
 
 
+class BlockError(IFLError):
+    """A block's files are not what they have to be, or two blocks do not fit each other."""
+
+
 class MessageError(IFLError):
     """Bytes received are not a message, or not one that is expected."""
 

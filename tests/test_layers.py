@@ -12,6 +12,7 @@ LAYERS = [  # each may import what stands below it, and nothing beside it
     ["__main__"],
     ["trials"],
     ["cli"],
+    ["blocks"],
     ["analysis", "federation"],
     ["methods"],
     ["client", "comm", "loggers"],
@@ -64,6 +65,7 @@ def test_no_method_imports_another(path: Path) -> None:
 
 LIGHT = ["ifl", "ifl.cli.run", "ifl.cli.plot", "hydra_plugins.ifl_grid"]
 LIGHT += ["ifl.runs.folder", "ifl.runs.identity", "ifl.runs.lock", "ifl.runs.journal"]
+LIGHT += ["ifl.cli.blocks.export", "ifl.cli.blocks.validate", "ifl.cli.blocks.compose"]
 LIGHT += ["ifl.runs.provenance", "ifl.analysis.report.sections", "ifl.analysis.studies"]
 
 

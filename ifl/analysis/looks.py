@@ -33,6 +33,7 @@ METHODS = {
     "ifl_frugal": Kind("#CC79A7", "ifl"),
     "ifl_statistics": Kind("#6969FF", "ifl"),
     "ifl_one_round": Kind("#0000FF", "ifl"),
+    "late_vendor": Kind("#0000C3", "ifl"),
     "fsl": Kind("#D55E00", "split"),
     "cse_fsl": Kind("#5A2D00", "split"),
     "fsl_sage": Kind("#A53C00", "split"),

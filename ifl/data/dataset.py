@@ -48,14 +48,21 @@ class Shard:
         """Return the first samples, at most so many."""
         return Shard(self.x[:count], self.y[:count])
 
+    @property
+    def kind(self) -> str:
+        """Its samples in a word: images, which ``inputs`` scales, floats or tokens."""
+        if self.x.dtype == torch.uint8:
+            return "images"
+        return "floats" if self.x.is_floating_point() else "tokens"
+
     def inputs(self) -> Tensor:
         """Return the samples as the networks take them: (n, ...) float32, or int64 for tokens.
 
         uint8 images are scaled to [-1, 1].
         """
-        if self.x.dtype == torch.uint8:
+        if self.kind == "images":
             return self.x.float().div_(127.5).sub_(1.0)
-        return self.x if self.x.is_floating_point() else self.x.long()
+        return self.x if self.kind == "floats" else self.x.long()
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ class Dataset:
         if self.owners is not None:
             whose = f"{self.name}: owners"
             object.__setattr__(self, "owners", checked_owners(self.owners, len(self.train), whose))
-        kinds = [_kind(shard.x) for shard in (self.train, self.test)]
+        kinds = [_told(shard) for shard in (self.train, self.test)]
         if kinds[0] != kinds[1]:
             raise DataError(
                 f"{self.name}: train holds {kinds[0]}, test {kinds[1]}, which are not scaled "
@@ -124,7 +131,7 @@ class Dataset:
 
         What a network takes of both, it takes of all: an embedding has rows for all tokens.
         """
-        if self.train.x.dtype == torch.uint8 or self.train.x.is_floating_point():
+        if self.train.kind != "tokens":
             return None
         x = torch.cat([self.train.inputs(), self.test.inputs()])
         rows = x.flatten(1)
@@ -136,10 +143,9 @@ def _plain(number: object) -> int:
     return int(number) if isinstance(number, np.integer) else number  # type: ignore[return-value]
 
 
-def _kind(x: Tensor) -> str:
-    if x.dtype == torch.uint8:
-        return "images (uint8)"
-    return "floats" if x.is_floating_point() else f"tokens ({x.dtype})"
+def _told(shard: Shard) -> str:
+    dtype = str(shard.x.dtype).removeprefix("torch.")
+    return shard.kind if shard.kind == "floats" else f"{shard.kind} ({dtype})"
 
 
 def check_dataset(data: object) -> Dataset:

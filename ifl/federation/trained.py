@@ -37,20 +37,32 @@ KINDS = ("base", "modular")
 class Trained:
     """A finished run: what it is, its tables, and its trained blocks in evaluation mode.
 
-    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them: images (B, C, H, W)
-    float32 in [-1, 1]; it returns z (B, d) float32. A modular block turns z into logits
-    (B, classes) float32.
+    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them, images (B, C, H, W) in
+    [-1, 1], and returns z (B, d); a modular block turns z into logits (B, classes). All float32.
 
     Args:
         path: the run's folder.
         about: its run.json: configuration, method, data, totals, result.
         bases, modulars: blocks by owner, the number of a client as text or "server".
+        agreed: what all blocks had to fit: shape, classes, fusion_dim, and more of the samples.
     """
 
     path: Path
     about: Mapping[str, Any]
     bases: Mapping[str, nn.Module]
     modulars: Mapping[str, nn.Module]
+    agreed: Mapping[str, Any]
+
+    def block(self, kind: str, owner: str | int) -> nn.Module:
+        """Return a block, "base" or "modular".
+
+        Raises:
+            ConfigError: the owner has no such block.
+        """
+        blocks = self.bases if kind == "base" else self.modulars
+        if str(owner) not in blocks:
+            raise ConfigError(f"{owner} has no {kind} block; choose one of {', '.join(blocks)}")
+        return blocks[str(owner)]
 
     def compose(self, base: str | int, modular: str | int) -> SplitModel:
         """Return the base block of one owner with the modular block of another.
@@ -58,13 +70,7 @@ class Trained:
         Raises:
             ConfigError: one of them has no such block.
         """
-        for kind, owner, blocks in (
-            ("base", base, self.bases),
-            ("modular", modular, self.modulars),
-        ):
-            if str(owner) not in blocks:
-                raise ConfigError(f"{owner} has no {kind} block; choose one of {', '.join(blocks)}")
-        return SplitModel(self.bases[str(base)], self.modulars[str(modular)]).eval()
+        return SplitModel(self.block("base", base), self.block("modular", modular)).eval()
 
     @property
     def rounds(self) -> "pd.DataFrame":
@@ -112,9 +118,9 @@ def blocks_state(federation: Federation) -> State:
         }
         for kind, blocks in zip(KINDS, tested, strict=True)
     }
-    agreed = {"shape": list(data.shape), "classes": data.classes}
-    first = type(data.train)(data.train.x[:1], data.train.y[:1]).inputs()
-    agreed |= {"fusion_dim": engine.channel.agreed["d"], "tokens": not first.is_floating_point()}
+    agreed = {"shape": [*data.shape], "classes": data.classes, "samples": data.train.kind}
+    agreed |= {"class_names": [*data.class_names], "tokens": data.train.kind == "tokens"}
+    agreed["fusion_dim"] = engine.channel.agreed["d"]
     return {"agreed": agreed, **kept}
 
 
@@ -172,7 +178,7 @@ def load(folder: Path | str, members: Sequence[Member] | None = None) -> Trained
         }
         for kind in KINDS
     }
-    return Trained(path, about, blocks["base"], blocks["modular"])
+    return Trained(path, about, blocks["base"], blocks["modular"], kept["agreed"])
 
 
 Make = Callable[[int, str], nn.Module]  # by a client's number and the kind

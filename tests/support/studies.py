@@ -18,6 +18,7 @@ TYPED = {  # a few points of each grid
     "open/optimizer": "optimizer.lr=0.01 seed=0,1",
     "open/shard_size": "validation=0.2,0.5 seed=0,1",
     "open/upload_rows": "seed=0,1",
+    "open/late_vendor": "seed=0,1",
     "beyond/pareto": "seed=0",
     "beyond/ablation": "seed=0,1",
     "beyond/choices": "seed=0",
@@ -45,7 +46,7 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
         count = int(job.get("clients.count", 2 if study == "paper/homogeneous" else 4))
         own = best - 0.1 * (method != "ifl") + 0.01 * seed
         cross = own - {"ifl": 0.01, "local": 0.7}.get(method, 0)
-        owners = {"ifl": count, "local": count}.get(method, 1)
+        owners = {"ifl": count, "late_vendor": count, "local": count}.get(method, 1)
         matrix = {
             (str(k), str(i)): own if k == i else cross for k in range(owners) for i in range(owners)
         }

@@ -1,0 +1,1 @@
+"""Commands for blocks as files: export, validate, compose."""
