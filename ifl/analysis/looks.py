@@ -44,7 +44,7 @@ METHODS = {
     "fedproto": Kind("#C32D3C", "prototypes"),
     "fedtgp": Kind("#F0784B", "prototypes"),
     "feddistill": Kind("#692D3C", "distillation"),
-    "fedmd": Kind("#2D00C3", "distillation"),
+    "fedmd": Kind("#09753F", "distillation"),
     "ds_fl": Kind("#A5B4D2", "distillation"),
     "feddf": Kind("#2D7869", "averaging"),
     "fml": Kind("#001E4B", "distillation"),
