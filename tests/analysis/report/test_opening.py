@@ -65,7 +65,7 @@ def test_five_sentences_are_said_of_the_results(drawn: Kept) -> None:
         "For that a client of IFL sends 20.00 MB in all; of the others IFL, int4 sends least, "
         "1.00 MB, and FL most, 591.60 MB."
     )
-    assert told["Not shown"].startswith("Other data than Digits; 16 studies with no run (paper/ac")
+    assert told["Not shown"].startswith("Other data than Digits; 18 studies with no run (paper/ac")
     assert told["Not shown"].endswith("the gain over training alone of 3 of 4 settings.")
 
 
