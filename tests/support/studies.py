@@ -21,7 +21,7 @@ TYPED = {  # a few points of each grid
     "open/late_vendor": "seed=0,1",
     "beyond/pareto": "seed=0",
     "beyond/ablation": "seed=0,1",
-    "beyond/choices": "seed=0",
+    "beyond/choices": "seed=0 optimizer.lr=0.01 optimizer=momentum",
     "beyond/frontier": "seed=0 method.align.weight=0,1 optimizer.lr=0.01",
     "beyond/codecs": "seed=0",
 }
