@@ -41,6 +41,10 @@ class DivergenceError(IFLError):
     """A training loss is no longer a finite number."""
 
 
+class PartyError(IFLError):
+    """A party raised what is no error of ours, or is no longer there."""
+
+
 class LauncherError(IFLError):
     """The launcher of a sweep refused a run, or lost one."""
 

@@ -14,6 +14,7 @@ LAYERS = [  # each may import what stands below it, and nothing beside it
     ["cli"],
     ["blocks"],
     ["analysis", "federation"],
+    ["engines"],
     ["methods"],
     ["client", "comm", "loggers"],
     ["data", "models", "runs"],

@@ -78,6 +78,7 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
     from ifl.client.settings import Optimizers, Training
     from ifl.data.dataset import check_dataset, hold_out
     from ifl.data.owners import By
+    from ifl.engines.base import checked_transport
     from ifl.federation.build import build
     from ifl.federation.evaluation import Evaluation
     from ifl.federation.member import Member
@@ -141,4 +142,5 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         privacy=Privacy(**config.privacy),
         evaluation=Evaluation(**config.evaluate),
         anchors=anchors,
+        transport=checked_transport(make(config.engine)),
     )

@@ -120,6 +120,7 @@ def train(config: DictConfig, record: RunFolder) -> dict[str, Any]:
             )
     finally:
         progress.close()
+        federation.engine.close()
     return {**final, "folder": str(folder)}
 
 

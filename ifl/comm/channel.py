@@ -7,9 +7,9 @@ from contextlib import AbstractContextManager, nullcontext
 from torch import Generator
 
 from ifl.comm.codecs import Codec
-from ifl.comm.message import Message, decode, encode, sizes
+from ifl.comm.message import Message, Place, decode, encode, sizes
 from ifl.comm.schema import Form, most_bytes
-from ifl.comm.wire import HEADER_LIMIT, parse
+from ifl.comm.wire import HEADER_LIMIT, Parsed, parse
 from ifl.comm.zstd import compress, decompress, shared_out
 from ifl.errors import MessageError
 from ifl.seeding import global_stream, rng
@@ -95,10 +95,23 @@ class Channel:
             What arrives, and why the rest is refused, by client. Both are counted; what is no
             message at all counts as header. Compressed bytes are shared out among the kinds.
         """
+        payloads = {
+            k: self.encoded(message, Place(UPLINK, k, self._number, self._carried[UPLINK, k]))
+            for k, message in messages.items()
+        }
+        arrived, refused = self.receive(payloads, forms)
+        for client, message in arrived.items():
+            messages[client].arrived = message
+        return arrived, refused
+
+    def receive(
+        self, payloads: Mapping[int, bytes], forms: Mapping[int, Form]
+    ) -> tuple[dict[int, Message], dict[int, MessageError]]:
+        """Take in what clients sent, as ``up`` does what they have to say."""
         arrived: dict[int, Message] = {}
         refused: dict[int, MessageError] = {}
-        for client, message in messages.items():
-            payload = self._sent(UPLINK, [client], message)
+        for client, payload in payloads.items():
+            place = self._next(UPLINK, [client])
             counts, agreed = {"header": len(payload)}, self.agreed_with(client)
             try:
                 limit = HEADER_LIMIT + most_bytes(forms.get(client, {}), agreed)
@@ -106,9 +119,7 @@ class Channel:
                 counts = shared_out(sizes(received), len(payload))
                 if client not in forms:
                     raise MessageError("it is one upload too many")
-                with self._streams("decoding", UPLINK, client):
-                    decoded = decode(received, self.codec, forms[client], agreed)
-                arrived[client] = message.arrived = self._placed(decoded)
+                arrived[client] = self._decoded(received, place, forms[client], agreed)
             except MessageError as error:
                 refused[client] = error
             self.ledger.add(UPLINK, client, counts)
@@ -125,34 +136,54 @@ class Channel:
         for client, message in messages.items():
             receivers[id(message)].append(client)
         for clients in receivers.values():
-            payload = self._sent(DOWNLINK, clients, messages[clients[0]])
+            place = self._next(DOWNLINK, clients)
+            payload = self.encoded(messages[clients[0]], place)
             received = parse(self._unpacked(payload, UNPACKED_LIMIT))
             counts = shared_out(sizes(received), len(payload))
             self.ledger.totals[MULTICAST] += len(payload)
-            with self._streams("decoding", DOWNLINK, clients[0]):
-                decoded = self._placed(decode(received, self.codec, None, self.agreed))
+            decoded = self._decoded(received, place, None, self.agreed)
+            decoded.payload, decoded.place = payload, place
             for client in clients:
                 arrived[client] = decoded
                 self.ledger.add(DOWNLINK, client, counts)
         return {client: arrived[client] for client in messages}
 
-    def _sent(self, direction: str, clients: Sequence[int], message: Message) -> bytes:
-        """Return the bytes of a message from a client or to some, in the first one's streams."""
-        place = (direction, clients[0], self._number, self._carried[direction, clients[0]])
-        self._carried.update((direction, client) for client in clients)
+    def encoded(self, message: Message, place: Place) -> bytes:
+        """Return the bytes of a message, drawn in the streams of its place; counts nothing."""
 
         def stream(name: str) -> Generator:
             return rng(self.seed, "codec", *place, name)
 
-        with self._streams("encoding", *place):
+        with self._streams(place, "encoding", *place):
             payload = encode(message, self.codec, self.classes, stream)
         return payload if self.codec.zstd is None else compress(payload, self.codec.zstd)
 
-    def _streams(self, *purpose: str | int) -> AbstractContextManager[object]:
+    def decoded(self, payload: bytes, place: Place) -> Message:
+        """Return the message of such bytes, as every other party decodes it; counts nothing.
+
+        Raises:
+            MessageError: they are none.
+        """
+        return self._decoded(
+            parse(self._unpacked(payload, UNPACKED_LIMIT)), place, None, self.agreed
+        )
+
+    def _decoded(
+        self, received: Parsed, place: Place, form: Form | None, agreed: Mapping[str, int]
+    ) -> Message:
+        with self._streams(place, "decoding", place.direction, place.client):
+            return self._placed(decode(received, self.codec, form, agreed))
+
+    def _next(self, direction: str, clients: Sequence[int]) -> Place:
+        """Return the place of the next message from a client or to some, and count it."""
+        place = Place(direction, clients[0], self._number, self._carried[direction, clients[0]])
+        self._carried.update((direction, client) for client in clients)
+        return place
+
+    def _streams(self, place: Place, *purpose: str | int) -> AbstractContextManager[object]:
         if not self.draws:
             return nullcontext()
-        count = self._carried[purpose[1], purpose[2]]  # type: ignore[index]
-        return global_stream(self.seed, "codec", *purpose, self._number, count)
+        return global_stream(self.seed, "codec", *purpose, place.round, place.before + 1)
 
     def _unpacked(self, payload: bytes, limit: int) -> bytes:
         return payload if self.codec.zstd is None else decompress(payload, limit)

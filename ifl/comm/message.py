@@ -6,6 +6,7 @@ name up to the first dot; what is not tensor is "header".
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from safetensors.torch import save
@@ -23,17 +24,41 @@ FLOATS = torch.float32  # what every codec decodes to
 _PART = ":"  # separates a tensor's name from a codec's part of it
 
 
+class Place(NamedTuple):
+    """A message among all of a run: to or from a client, with so many before it in the round."""
+
+    direction: str
+    client: int  # the first one, of a broadcast
+    round: int
+    before: int
+
+
 class Message:
     """Named tensors on their way between two parties: ``Message(z=z)["z"]``.
 
     Attributes:
-        arrived: an upload as the server decoded it, once it was taken in. Its sender knows as
-            much: it can decode what it sent.
+        opener: decodes what was sent of an upload, in place of ``arrived`` that nobody set.
+        payload: the bytes that a reply was decoded from.
+        place: the message that these were, which names a codec's streams.
     """
 
     def __init__(self, /, **tensors: Tensor) -> None:
         self.tensors = tensors
-        self.arrived: Message | None = None
+        self.opener: Callable[[], Message] | None = None
+        self.payload = b""
+        self.place: Place | None = None
+        self._arrived: Message | None = None
+
+    @property
+    def arrived(self) -> "Message | None":
+        """An upload as the server decoded it; its sender knows as much, it decodes what it sent."""
+        if self._arrived is None and self.opener is not None:
+            self._arrived = self.opener()
+        return self._arrived
+
+    @arrived.setter
+    def arrived(self, message: "Message | None") -> None:
+        self._arrived = message
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self.tensors:

@@ -23,6 +23,7 @@ from ifl.data.dealing import deal
 from ifl.data.owners import By
 from ifl.data.partition import Partition
 from ifl.data.scaling import remarks
+from ifl.engines.base import Transport
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
 from ifl.federation.evaluation import Evaluation
@@ -74,11 +75,14 @@ def build(
     privacy: Privacy = Privacy(),  # noqa: B008 (frozen)
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     anchors: Source = Nowhere(),  # noqa: B008 (frozen)
+    transport: Transport | None = None,
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
     With ``partition=by`` no count is a client for each owner. Remarks on the data and its scale
     are printed.
+
+    Parties are where ``transport`` has them, in this process if it is None.
 
     The partition and client k's initial weights follow from the seed alone, so that every
     method of one seed has the same.
@@ -149,6 +153,14 @@ def build(
     }
     channel = Channel(codec, data.classes, training.device, agreed, seed, drawing, sizes)
     engine = Engine(
-        method, clients, channel, training, workers, participation, on_bad_upload, evaluation
+        method,
+        clients,
+        channel,
+        training,
+        workers,
+        participation,
+        on_bad_upload,
+        evaluation,
+        transport,
     )
     return Federation(data, engine, disclosure, parts)

@@ -3,6 +3,7 @@
 Source: Krouka & Bennis 2025, inference y_k,i = f_m,i(f_b,k(x)).
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from ifl.checks import check_flag, check_whole
 from ifl.client.steps import PORTION, batched, frozen
+from ifl.engines.testing import tallied
 from ifl.errors import ConfigError
 from ifl.federation.class_counts import ClassCounts, Pair, metrics
 from ifl.federation.workers import Workers
@@ -145,7 +147,7 @@ def compose(
         workers: do the base blocks and the portions of the test set, several at a time.
         local_only: leave cross compositions out.
     """
-    partners = {k: [i for i in modulars if not (local_only and _is_cross(k, i))] for k in bases}
+    partners = partners_of(bases, modulars, local_only)
 
     def hits(piece: tuple[str, Tensor, Tensor]) -> Tensor:
         base, images, labels = piece
@@ -161,12 +163,22 @@ def compose(
     sums: dict[str, Tensor] = {}
     for (k, *_), found in zip(pieces, counts, strict=True):
         sums[k] = sums[k] + found if k in sums else found
-    tallies = {}
+    tallies: dict[Pair, Tensor] = {}
     for k, found in sums.items():
-        for i, tally in zip(partners[k], found.cpu().numpy(), strict=True):
-            tallies[k, i] = ClassCounts(*tally)
-    accuracy = {pair: int(its.correct.sum()) / len(y) for pair, its in tallies.items()}
-    return Compositions(accuracy, tallies)
+        tallies |= {(k, i): its for i, its in zip(partners[k], found.cpu(), strict=True)}
+    return counted(tallies)
+
+
+def counted(tallies: Mapping[Pair, Tensor]) -> Compositions:
+    """Return accuracies from the counts of guesses (3, C) int64, as ``tallied``, of each pair."""
+    counts = {pair: ClassCounts(*its.cpu().numpy()) for pair, its in tallies.items()}
+    accuracy = {p: int(its.correct.sum()) / int(its.samples.sum()) for p, its in counts.items()}
+    return Compositions(accuracy, counts)
+
+
+def partners_of(bases: Blocks, modulars: Blocks, local_only: bool) -> dict[str, list[str]]:
+    """Return the owners of the modular blocks that each base block is tested with."""
+    return {k: [i for i in modulars if not (local_only and _is_cross(k, i))] for k in bases}
 
 
 def guesses(
@@ -188,18 +200,6 @@ def guesses(
                     if not (local_only and _is_cross(k, i)):
                         found.setdefault((k, i), []).append(modular(z).argmax(dim=1).cpu())
     return {pair: torch.cat(parts) for pair, parts in found.items()}
-
-
-def tallied(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (3, C) int64: samples, guesses and right guesses of each class.
-
-    Args:
-        logits: (n, C) float32.
-        labels: (n,) int64.
-    """
-    guesses, classes = logits.argmax(dim=1), logits.shape[1]
-    right = labels[guesses == labels]
-    return torch.stack([torch.bincount(of, minlength=classes) for of in (labels, guesses, right)])
 
 
 def summary(tested: Compositions, table: np.ndarray) -> dict[str, float | None]:

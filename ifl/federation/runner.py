@@ -3,16 +3,19 @@
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ifl.client.privatise import told
 from ifl.comm.channel import DOWNLINK, MULTICAST, UPLINK
+from ifl.engines.outcome import Conducted, Outcome
 from ifl.errors import DivergenceError, MessageError, Terminated
 from ifl.federation.budget import check_budget
 from ifl.federation.build import Federation
-from ifl.federation.class_counts import class_rows, metrics
-from ifl.federation.engine import Engine, Outcome
+from ifl.federation.class_counts import Pair, class_rows, metrics
+from ifl.federation.engine import Engine
 from ifl.federation.evaluation import Compositions, summary
 from ifl.federation.identity import identity, settings
 from ifl.federation.predictions import write_predictions
@@ -49,7 +52,7 @@ def run(
     Args:
         about: what run.json says besides the run's own facts. Its "config", if it has one, is
             all that the run is made of; without, that is read off the federation.
-        watch: called with every row as it is written.
+        watch: called with every row as it is written; over processes, that may be one round later.
         begin: called once with the number of the round it goes on from, or 0.
         say: told in a sentence what the run resumes or continues, if it does.
         after: folders of finished runs that may be the beginning of this one.
@@ -65,6 +68,7 @@ def run(
             holds another run, or the logger lacks a method.
         DivergenceError: a loss is not finite; rows written so far stay and run.json says so.
         MessageError: an upload is refused, likewise, unless the engine skips those.
+        PartyError: a party failed or is lost.
         Terminated: ``stop`` gave this reason.
     """
     engine = federation.engine
@@ -92,44 +96,66 @@ def run(
     folder.write_partition(table)
     begin(number)
     log.begin(about, number)
+    if reason is None:
+        engine.parties.greet()  # processes take seconds to start
     start = time.monotonic() - taken.seconds
     result: Compositions | None = None
     tested = [r.accuracy_mean for r in read_rounds(folder.path) if r.accuracy_mean is not None]
+    waiting: list[_Waiting] = []  # the last round, if its losses come with the next one's uploads
+
+    def write(its: _Waiting) -> Round:
+        row = its.row(its.done.outcome)
+        folder.write_round(row, its.result.accuracy if its.result else {}, its.traffic, its.metrics)
+        log.log(row)
+        return row
+
+    def catch_up() -> None:
+        while waiting and waiting[0].done.settled:
+            watch(write(waiting.pop()))
+
     while reason is None:
         number += 1
         try:
-            outcome = engine.round(number)
+            done = engine.advance(number)
+            catch_up()
+            uplink, result = ledger.totals[UPLINK], None
+            reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
+            if schedule.only_bytes and not any(engine.server.expects(c.number) for c in clients):
+                reason = reason or "nothing more is to be sent: stop.uplink_mb is out of reach"
+            if reason or schedule.tests(number):
+                result = engine.evaluate(test_x, test_y, number)
+                tested.append(result.mean)
+                reason = reason or schedule.enough(tested)
+            end = None if reason else stop()
+            if end or schedule.keeps(number):
+                engine.settle()
         except (DivergenceError, MessageError) as error:
+            catch_up()
             what = "diverged" if isinstance(error, DivergenceError) else "bad upload"
             folder.describe({**about, "finished": False, "stop_reason": f"{what}: {error}"})
             raise
-        uplink, downlink = ledger.totals[UPLINK], ledger.totals[DOWNLINK]
-        result = None
-        reason = schedule.reason(number, uplink, time.monotonic() - start, len(clients))
-        if schedule.only_bytes and not any(engine.server.expects(c.number) for c in clients):
-            reason = reason or "nothing more is to be sent: stop.uplink_mb is out of reach"
-        if reason or schedule.tests(number):
-            result = engine.evaluate(test_x, test_y, number)
-            tested.append(result.mean)
-            reason = reason or schedule.enough(tested)
-        row = _row(number, uplink, downlink, result, outcome, time.monotonic() - start)
+        spent, downlink = time.monotonic() - start, ledger.totals[DOWNLINK]
         measured = metrics(result.counts, table) if result else {}
-        folder.write_round(row, result.accuracy if result else {}, ledger.close_round(), measured)
-        log.log(row)
-        end = None if reason else stop()
+        its = partial(_row, number, uplink, downlink, result, spent)
+        this = _Waiting(done, its, result, ledger.close_round(), measured)
+        if not done.settled:
+            waiting.append(this)
+            continue
+        row = write(this)
         if end and schedule.checkpoint_every:  # before watch: the terminal may be gone
             _keep(engine, folder, row, mine)
         watch(row)
         if end:
             raise Terminated(end)
-        if schedule.checkpoint_every and not reason and number % schedule.checkpoint_every == 0:
+        if not reason and schedule.keeps(number):
             _keep(engine, folder, row, mine)
     assert row is not None
     last = result or engine.evaluate(test_x, test_y, number)  # the end may be another run's
     folder.write_classes(class_rows(last.counts))
     if schedule.keep_predictions:
         with folder.writing():
-            write_predictions(folder.path, engine.guesses(test_x, number), test_y)
+            write_predictions(folder.path, engine.guesses(test_x, test_y, number), test_y)
+    engine.refresh()
     final = {
         **about,
         "ended": now(),
@@ -151,6 +177,7 @@ def run(
         | summary(last, table),
         "tables": digests(folder.path),
         **told(federation.disclosure, clients),
+        **engine.parties.told(),
     }
     if schedule.checkpoint_every:
         _keep(engine, folder, row, mine, final, blocks_state(federation), schedule.keep_state)
@@ -178,8 +205,19 @@ def _keep(
         checkpoint.write(folder.path, row.round, kept)
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    """A round whose row is to be written: all of it but its losses, until it is settled."""
+
+    done: Conducted
+    row: Callable[[Outcome], Round]
+    result: Compositions | None
+    traffic: list[tuple[str, int, str, int]]
+    metrics: Mapping[Pair, tuple[float, float, float | None]]
+
+
 def _row(
-    number: int, up: int, down: int, result: Compositions | None, outcome: Outcome, spent: float
+    number: int, up: int, down: int, result: Compositions | None, spent: float, outcome: Outcome
 ) -> Round:
     return Round(
         round=number,

@@ -85,6 +85,10 @@ class Schedule:
         """Return whether a round is evaluated even if it is not the last."""
         return self.eval_every is not None and number % self.eval_every == 0
 
+    def keeps(self, number: int) -> bool:
+        """Return whether there is a checkpoint of a round even if it is not the last."""
+        return self.checkpoint_every is not None and number % self.checkpoint_every == 0
+
     @property
     def only_bytes(self) -> bool:
         """Return whether nothing but ``uplink_mb`` ends the run."""

@@ -80,6 +80,24 @@ def newest(run: Path) -> Checkpoint | None:
     return None
 
 
+def to_bytes(state: State) -> bytes:
+    """Return a state as bytes, for ``from_bytes``: its JSON, how long that is, its tensors.
+
+    Raises:
+        ConfigError: the state holds what is neither tensor nor plain value.
+    """
+    tensors: dict[str, Tensor] = {}
+    rest = json.dumps(_take_out("", state, tensors, {})).encode()
+    return b"".join([len(rest).to_bytes(8, "little"), rest, save(tensors)])
+
+
+def from_bytes(payload: bytes) -> State:
+    """Return the state that ``to_bytes`` was given, with the lists that JSON made of tuples."""
+    end = 8 + int.from_bytes(payload[:8], "little")
+    state: State = _put_back(json.loads(payload[8:end]), load(payload[end:]))
+    return state
+
+
 def size_of(state: Any) -> int:
     """Return the bytes of all tensors in a state."""
     if isinstance(state, Tensor):

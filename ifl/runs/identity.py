@@ -19,14 +19,15 @@ from ifl.runs.folder import read_about
 NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "anchors.root",
     "anchors.data.root", "runtime", "checkpoint_every",
-    "keep_state", "keep_predictions", "method.title", "objective", "logger",
+    "keep_state", "keep_predictions", "method.title", "objective", "logger", "engine",
 )  # fmt: skip
 NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
 # Choices of groups that cannot change a result, by how their names begin.
-NEUTRAL_CHOICES = ("launcher", "logger", "hydra/")
+NEUTRAL_CHOICES = ("launcher", "logger", "engine", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
 NEUTRAL_OVERRIDES = (
-    "launcher=", "runtime.", "method.title=", "objective=", "logger=", "logger.",
+    "launcher=", "runtime.", "method.title=", "objective=", "logger=", "logger.", "engine=",
+    "engine.",
 )  # fmt: skip
 # What tells no run of a study from another: none of its identity, or told by its folder and data.
 NOT_SETTINGS = (*NEUTRAL, "launcher", "hydra", "experiment", "data")

@@ -11,8 +11,8 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 import ifl
 from ifl.data.partition import Classes
+from ifl.engines.testing import tallied
 from ifl.federation.class_counts import ClassCounts, accuracy_own, metrics
-from ifl.federation.evaluation import tallied
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
 from ifl.methods.fl import FL

@@ -34,9 +34,9 @@ from ifl.client.client import Client
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode
 from ifl.data.dataset import Shard
+from ifl.engines.outcome import Outcome
 from ifl.errors import ConfigError, DivergenceError, MessageError
 from ifl.federation.build import Federation
-from ifl.federation.engine import Outcome
 from ifl.federation.member import Member
 from ifl.federation.participation import Participation
 from ifl.federation.runner import run

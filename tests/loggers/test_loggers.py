@@ -131,7 +131,7 @@ def test_a_run_that_diverges_ends_its_log_with_the_reason(
     def diverge(self: Engine, number: int) -> None:
         raise DivergenceError("loss nan")
 
-    monkeypatch.setattr(Engine, "round", diverge)
+    monkeypatch.setattr(Engine, "advance", diverge)
     notes = Notes()
     with pytest.raises(DivergenceError):
         train(tiny(IFL(2)), tmp_path, notes)

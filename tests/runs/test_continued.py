@@ -14,10 +14,11 @@ from interrupted import assert_equal_files, here
 from ifl.cli.build import assemble
 from ifl.cli.console import Progress
 from ifl.data.dataset import Dataset, Shard
+from ifl.engines.outcome import Conducted
 from ifl.errors import ConfigError
 from ifl.federation import build
 from ifl.federation.build import Federation
-from ifl.federation.engine import Engine, Outcome
+from ifl.federation.engine import Engine
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
 from ifl.methods.ifl import IFL
@@ -132,13 +133,13 @@ def test_a_longer_run_trains_what_is_missing(cells: Cells, short: str, long: str
     before = contents(first)
     number = (read_about(first) or {})["totals"]["rounds"]
     rounds: list[int] = []
-    real = Engine.round
+    real = Engine.advance
 
-    def noted(engine: Engine, number: int) -> Outcome:
+    def noted(engine: Engine, number: int) -> Conducted:
         rounds.append(number)
         return real(engine, number)
 
-    cells.patch.setattr(Engine, "round", noted)
+    cells.patch.setattr(Engine, "advance", noted)
     second, said = cells.run(long)
     assert f"\nContinuing from round {number} of {first}: {second}\n" in said
     assert rounds[0] == number + 1
@@ -161,7 +162,7 @@ def test_fewer_tests_of_the_same_rounds_need_no_training(
     there = cells.first(first)
     with cells.patch.context() as patch:
         if "uplink" not in second:
-            patch.setattr(Engine, "round", Mock(side_effect=AssertionError))
+            patch.setattr(Engine, "advance", Mock(side_effect=AssertionError))
         folder, said = cells.run(second)
     if "uplink" not in second:
         assert f"\nTaken from round 6 of {there}: {folder}\n" in said

@@ -28,7 +28,7 @@ def interrupted(patch: pytest.MonkeyPatch, before: int, *typed: str) -> None:
             raise KeyboardInterrupt
         return conducted(self, number)
 
-    conducted = Engine.round
+    conducted = Engine.advance
     with patch.context() as inner:
-        inner.setattr(Engine, "round", killed)
+        inner.setattr(Engine, "advance", killed)
         assert here(inner, *typed) == 130

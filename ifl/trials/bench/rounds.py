@@ -156,7 +156,9 @@ def measure(data: str, workload: str, blocks: int, threads: int) -> dict[str, fl
     spent = {"evaluation": 0.0, "serialisation": 0.0}
     project.engine.evaluate = _timed(project.engine.evaluate, "evaluation", spent)  # type: ignore[method-assign]
     channel = project.engine.channel
-    channel.up = _timed(channel.up, "serialisation", spent)  # type: ignore[method-assign]
+    for party in project.engine.parties.here:
+        party.encoded = _timed(party.encoded, "serialisation", spent)  # type: ignore[method-assign]
+    channel.receive = _timed(channel.receive, "serialisation", spent)  # type: ignore[method-assign]
     channel.down = _timed(channel.down, "serialisation", spent)  # type: ignore[method-assign]
 
     def on(number: int) -> Callable[[], None]:

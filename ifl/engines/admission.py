@@ -7,6 +7,7 @@ from ifl.checks import check_one_of
 from ifl.client.client import Client
 from ifl.comm.channel import Channel
 from ifl.comm.message import Message
+from ifl.engines.base import Packet
 from ifl.errors import DivergenceError, MessageError, NotFiniteError
 from ifl.methods.base import Server
 
@@ -30,11 +31,14 @@ class Reception:
     def __post_init__(self) -> None:
         check_one_of("on_bad_upload", self.on_bad_upload, "stop", "skip")
 
-    def receive(self, outbox: Mapping[int, Message], turn: int) -> dict[int, Message]:
-        """Carry the uploads of a round's turn to the server; return those that are not refused.
+    def receive(self, outbox: Mapping[int, Packet], turn: int) -> dict[int, Message]:
+        """Take in the uploads of a round's turn; return those that are not refused.
+
+        Args:
+            outbox: answers "upload" of parties (``ifl.engines.party``).
 
         Raises:
-            DivergenceError: one is refused since it, or a loss of its sender, is not finite.
+            DivergenceError: one is refused since it is not finite.
             MessageError: one is refused for another reason. Both name the client.
         """
         forms = {}
@@ -42,14 +46,16 @@ class Reception:
             expected = self.server.expects(k)
             if turn < len(expected):
                 forms[k] = expected[turn]
-            if self.on_bad_upload == "stop":
-                self.clients[k].watch.check()
-        arrived, refused = self.channel.up(outbox, forms)
+        payloads = {k: upload.body for k, upload in outbox.items()}
+        arrived, refused = self.channel.receive(payloads, forms)
+        for k, message in arrived.items():
+            if (said := outbox[k].message) is not None:
+                said.arrived = message
         if refused and self.on_bad_upload == "stop":
             k, error = next(iter(refused.items()))
             what = f"upload {turn + 1} of {self.clients[k].name}"
             if isinstance(error, NotFiniteError):
-                raise DivergenceError(f"{what}: {error}{self.clients[k].watch.last}") from error
+                raise DivergenceError(f"{what}: {error}{outbox[k].head['last']}") from error
             raise MessageError(
                 f"{what} is refused ({error}); on_bad_upload=skip goes on without such uploads"
             ) from error
