@@ -137,7 +137,8 @@ def test_methods_come_in_the_order_of_their_titles_the_papers_first(tmp_path: Pa
     assert [group.name for group in shown(tmp_path).groups] == [
         "IFL", "IFL aligned", "IFL frugal", "IFL statistics", "IFL, late vendor", "CSE-FSL",
         "DS-FL", "FedDF", "FedDistill", "FedGH", "FedLite", "FedMD", "FedProto", "FedTGP", "FL",
-        "FML", "FSL", "FSL-SAGE", "LG-FedAvg", "no communication", "relative representations", "all data in one place",
+        "FML", "FSL", "FSL-SAGE", "LG-FedAvg", "no communication", "relative representations",
+        "all data in one place",
     ]  # fmt: skip
 
 
