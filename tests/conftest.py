@@ -27,6 +27,7 @@ from ifl.federation.build import Federation, build
 from ifl.federation.member import Member
 from ifl.methods.base import Method
 from ifl.models import mlp_base, mlp_modular
+from ifl.trials.faults.methods import NEEDS
 
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
@@ -50,12 +51,6 @@ VARIANTS = (
     "late_vendor method.after=2",
     "late_vendor method.after=2 method.join=ifl",
 )
-# What a method cannot do without, beside its own file.
-NEEDS = {
-    "fedmd": "anchors=held_out anchors.count=64 method.rows=16",
-    "ds_fl": "anchors=held_out anchors.count=64 method.rows=16",
-    "feddf": "anchors=held_out anchors.count=64 method.batch=16 method.steps=3",
-}
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 read_once.install()
 
@@ -81,7 +76,7 @@ def options(group: str) -> list[str]:
 
 
 # Every method with what it needs, and the variants: "OPTION KEY=VALUE".
-EVERY = (*(f"{o} {NEEDS.get(o, '')}".strip() for o in options("method")), *VARIANTS)
+EVERY = (*(" ".join([o, *NEEDS.get(o, ())]) for o in options("method")), *VARIANTS)
 
 
 def composed(*overrides: str) -> DictConfig:

@@ -17,6 +17,7 @@ from pathlib import Path
 from ifl.cli.config import CONF
 from ifl.runs.checkpoint import FOLDER, newest
 from ifl.trials.faults.files import Difference, differences
+from ifl.trials.faults.methods import chosen, every_method
 from ifl.trials.faults.processes import (
     PATIENCE,
     TINY,
@@ -65,7 +66,7 @@ def cases() -> list[list[str]]:
     away = ["participation.fraction=0.7", "participation.dropout=0.2"]
     others = [*options("codec", but="float32"), *options("optimizer", but="momentum")]
     mixed = [["method=fsl", "method.sync_base=true", *away], ["method=fl", *away]]
-    return [*options("method"), *others, *mixed]
+    return [*map(chosen, every_method()), *others, *mixed]
 
 
 def campaign(kills: int, seed: int, say: Callable[[str], None]) -> Tally:

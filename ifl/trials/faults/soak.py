@@ -13,6 +13,7 @@ from ifl.cli.config import CONF
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
 from ifl.runs.folder import Round, RunFolder
+from ifl.trials.faults.methods import chosen, every_method
 from ifl.trials.memory import resident_mb
 
 TINY = ("clients=mlp_homogeneous", "clients.count=3", "clients.members.0.base.widths=[]")
@@ -31,7 +32,7 @@ def soak(
         watch: called with every row.
     """
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", [f"method={method}", *TINY, *SMALL, "runtime.workers=1"])
+        config = compose("config", [*chosen(method), *TINY, *SMALL, "runtime.workers=1"])
     federation, read = assemble(config), [0.0]
 
     def note(row: Round) -> None:
@@ -49,7 +50,7 @@ def soak(
 def soaks(rounds: int, say: Callable[[str], None]) -> bool:
     """Soak every method, each in a process of its own; return whether memory was flat."""
     flat = True
-    for method in sorted(path.stem for path in (CONF / "method").glob("*.yaml")):
+    for method in every_method():
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             before, after = pool.submit(soak, method, rounds).result()
         grown = after / before - 1
