@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 from written_runs import write_run
 
 from ifl.analysis.collect import load_runs
-from ifl.analysis.studies import late_vendor as study
+from ifl.analysis.studies.open import late_vendor as study
 from ifl.client.client import Client
 from ifl.errors import ConfigError
 from ifl.federation.participation import Participation

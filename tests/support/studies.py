@@ -18,6 +18,8 @@ TYPED = {  # a few points of each grid
     "open/optimizer": "optimizer.lr=0.01 seed=0,1",
     "open/shard_size": "validation=0.2,0.5 seed=0,1",
     "open/upload_rows": "seed=0,1",
+    "open/statistics": "seed=0,1",
+    "open/privacy": "seed=0",
     "open/late_vendor": "seed=0,1",
     "beyond/pareto": "seed=0",
     "beyond/ablation": "seed=0,1",

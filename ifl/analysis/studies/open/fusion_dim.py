@@ -28,7 +28,7 @@ from ifl.analysis.studies.base import (  # fmt: skip
     in_step,
     outcome,
 )
-from ifl.analysis.studies.clients import PARTS
+from ifl.analysis.studies.open.clients import PARTS
 from ifl.analysis.tables import Cell, Table
 
 DIM = "fusion.dim"
