@@ -113,8 +113,7 @@ class Cell:
         """
         if told := row.get(f"{self.column}, seeds"):
             return tuple(float(value) * scale for value in told.split("; "))
-        paired = self.column.endswith("(points)") and not self.column.startswith("SD")
-        if isnan(half) or half == 0 or paired:
+        if isnan(half) or half == 0:
             return ()
         if row.get("seeds") == "2":
             apart = half / half_width(pd.Series([-1.0, 1.0]))

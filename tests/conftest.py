@@ -1,5 +1,6 @@
 """Shared by all tests: compositions of the real configuration, and a tiny federation."""
 
+import signal
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import cache, partial
@@ -51,6 +52,8 @@ VARIANTS = (
     "late_vendor method.after=2",
     "late_vendor method.after=2 method.join=ifl",
 )
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as a shell starts what runs behind it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)  # tiny tensors: more threads only wait for each other
 read_once.install()
 

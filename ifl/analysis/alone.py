@@ -77,7 +77,7 @@ def gain(group: Group, groups: Sequence[Group]) -> Gain | None:
             for key, run in mine.items()
         ]
         note = "" if alike else MARK
-        apart[column] = over_seeds(values, 1, 100, note, limits=None)
+        apart[column] = over_seeds(values, 1, 100, note)
     one = next(iter(theirs.values()))
     other_name = "" if alike else f"{optimizer_name(one)}, d = {one.config['fusion.dim']}"
     return Gain(apart["accuracy_mean"], apart["accuracy_local"], other_name)
@@ -92,7 +92,7 @@ def beside_alone(groups: Sequence[Group]) -> tuple[dict[str, list[Cell]], str]:
     others: dict[str, list[str]] = {}
     for group in groups:
         found = gain(group, groups)
-        columns[CROSS].append(over_seeds(group.each(cross_minus_local), 1, 100, limits=None))
+        columns[CROSS].append(over_seeds(group.each(cross_minus_local), 1, 100))
         columns[GAIN_MEAN].append(found.mean if found else "-")
         columns[GAIN_OWN].append(found.own if found else "-")
         if found and found.other:

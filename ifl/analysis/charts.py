@@ -4,6 +4,7 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from math import nan
 from textwrap import fill
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL.Image import Quantize
 from ifl.analysis.collect import Group, Run, half_width
 from ifl.analysis.labels import is_mark, label_ends, line_of
 from ifl.analysis.looks import DASHES, GREY, MARKERS, Style
+from ifl.analysis.tables import says_nothing
 
 UPLINK_AXES = {  # column of rounds: label of its axis
     "uplink_mb": "uplink, all clients (MB)",
@@ -93,11 +95,20 @@ def draw_points(
     style: Style,
     label: str,
 ) -> None:
-    """Draw a measure of one group after the other, mean and interval; not where it has none."""
-    values = [pd.Series(group.each(measure), dtype=float) for group in groups]
+    """Draw a measure of one group after the other, mean and interval; not where it has none.
+
+    Where the interval says nothing, as that of two seeds, their values are drawn in its place.
+    """
+    values = [pd.Series(group.each(measure), dtype=float).dropna() for group in groups]
     means, halves = [v.mean() for v in values], [half_width(v) for v in values]
-    if not np.isnan(means).all():
-        axes.errorbar(at, means, np.nan_to_num(halves), **style, label=label, capsize=3)
+    if np.isnan(means).all():
+        return
+    for n, (place, seeds) in enumerate(zip(at, values, strict=True)):
+        if len(seeds) and says_nothing([*seeds], halves[n]):
+            halves[n] = nan
+            dots: Style = {"color": style.get("color"), "marker": "_", "linestyle": "none"}
+            axes.plot([place] * len(seeds), seeds, **dots, label=f"_{label}, seeds")
+    axes.errorbar(at, means, np.nan_to_num(halves), **style, label=label, capsize=3)
 
 
 def draw_matrices(
@@ -225,18 +236,18 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
 
 
 def webp(figure: Figure, dpi: int = 100) -> bytes:
-    """Return a WebP that loses nothing of such a PNG, for a page that holds many: smaller."""
+    """Return a WebP of fewer colours yet, for a page that holds many: smaller."""
     small = io.BytesIO()
-    _painted(figure, dpi).convert("RGB").save(
+    _painted(figure, dpi, 32).convert("RGB").save(
         small, format="webp", lossless=True, quality=100, method=6
     )
     return small.getvalue()
 
 
-def _painted(figure: Figure, dpi: int) -> Image.Image:
-    """Return a figure in 64 colours, those of thin lines too; in 128 where it shows matrices."""
+def _painted(figure: Figure, dpi: int, few: int = 64) -> Image.Image:
+    """Return a figure in few colours, those of thin lines too; in 128 where it shows matrices."""
     matrices = any(axes.images for axes in figure.axes)
-    colours, way = (128, Quantize.MEDIANCUT) if matrices else (64, Quantize.FASTOCTREE)
+    colours, way = (128, Quantize.MEDIANCUT) if matrices else (few, Quantize.FASTOCTREE)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=dpi)
     return Image.open(drawn).convert("RGB").quantize(colours, way, dither=Image.Dither.NONE)

@@ -68,7 +68,7 @@ def over_seeds(
     scale: float = 1,
     note: str = "",
     none: str = "",
-    limits: Limits | None = FREE,
+    limits: Limits = FREE,
 ) -> Value:
     """Return mean and interval of those that are there, and how many of how many where not all.
 
@@ -79,15 +79,14 @@ def over_seeds(
         scale: factor, such as 100 for per cent.
         note: said of the mean.
         none: said where no seed has a value.
-        limits: of what is measured, after scaling: PERCENT for accuracies. None: these are
-            differences between two values of a seed, and keep their interval.
+        limits: of what is measured, after scaling: PERCENT for accuracies.
     """
     there = pd.Series([v for v in values if v is not None], dtype=float).dropna() * scale
     if there.empty:
         return Value(nan, note=none)
     count = f"({len(there)} of {len(values)})" if len(there) < len(values) else ""
     half, seeds = half_width(there), [float(value) for value in there]
-    kept = tuple(seeds) if limits and says_nothing(seeds, half, limits) else ()
+    kept = tuple(seeds) if says_nothing(seeds, half, limits) else ()
     return Value(float(there.mean()), half, digits, f"{note} {count}".strip(), kept)
 
 

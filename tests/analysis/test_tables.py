@@ -59,10 +59,10 @@ def test_the_seeds_stand_where_an_interval_of_an_accuracy_cannot_be(
     assert str(over_seeds(values, limits=PERCENT)) == text
 
 
-def test_what_is_no_accuracy_may_go_beyond_100_and_a_difference_keeps_its_interval() -> None:
+def test_what_is_no_accuracy_may_go_beyond_100_and_two_differences_stand_for_themselves() -> None:
     assert str(over_seeds([10, 10, 77])) == "32.3 ± 96.1"
     assert str(over_seeds([100.5, 101], 1)) == "100.5; 101.0"
-    assert str(over_seeds([-1, 3], limits=None)) == "1.0 ± 25.4"
+    assert str(over_seeds([-1, 3])) == "-1.0; 3.0"
 
 
 def test_seeds_have_a_column_of_their_own_in_csv() -> None:

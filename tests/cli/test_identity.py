@@ -79,17 +79,19 @@ FOLDERS: Mapping[str, Mapping[str, str]] = {
     "experiment": {
         "bench/w1": "2a901ae4",
         "beyond/ablation": "2e0710ad",
-        "frugal": "5754c302",
+        "frugal": "b84b345a",
         "open/optimizer": "5da70546",
         "paper/communication": "c98737c9",
         "paper/homogeneous": "8813a875",
     },
 }
-# Methods whose default is another one now: what the runs of before did is typed, and is found.
+# Whose settings are others now: what the runs of before did is typed, and is found.
 DONE_BEFORE: Mapping[str, str] = {
     "method=cse_fsl method.sync_clients=false": "51cc6c48",
     "method=fedproto method.predict=head": "6ad3a925",
     "method=ifl_statistics method.nonnegative=false": "e35ef2a7",
+    "experiment=frugal rounds=60 local.tau=40 method.replay.steps=10 optimizer.lr=0.03 "
+    "optimizer.decay_rounds=60": "5754c302",
 }
 W1 = """
 - name: CNN
@@ -122,9 +124,9 @@ def test_an_option_keeps_its_folder(group: str) -> None:
 
 @pytest.mark.parametrize("typed", DONE_BEFORE)
 def test_a_run_of_before_is_found_by_what_it_did_and_not_by_a_default_of_now(typed: str) -> None:
-    before, (method, setting) = DONE_BEFORE[typed], typed.split()
-    assert mark(composed(method, setting)) == before
-    assert mark(composed(method)) != before
+    before, (chosen, *settings) = DONE_BEFORE[typed], typed.split()
+    assert mark(composed(chosen, *settings)) == before
+    assert mark(composed(chosen)) != before
 
 
 def test_what_a_method_came_to_have_later_is_its_own_setting() -> None:

@@ -157,7 +157,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
             )
         for other, lead in gaps(groups, PAPER_MB, column).items():
             paper = f"{PAPER_IFL - PAPER_FSL}" if other.startswith("FSL") else "far ahead"
-            value = over_seeds(lead, 1, 100, limits=None)
+            value = over_seeds(lead, 1, 100)
             wide = value.mean >= 20
             claims.append(
                 Claim(
@@ -180,7 +180,7 @@ def remark(groups: Sequence[Group]) -> list[str]:
     column = PER_CLIENT
     said = []
     for other, lead in gaps(groups, PAPER_MB, column).items():
-        value = over_seeds(lead, 1, 100, limits=None)
+        value = over_seeds(lead, 1, 100)
         if value.mean < 20:
             said.append(
                 f"At 8.5 MB per client IFL is {value} points above {other} on {groups[0].data}: "

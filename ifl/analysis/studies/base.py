@@ -107,7 +107,7 @@ def difference(group: Group, other: Group) -> Value:
     mine = {run.seed: metrics.last(run, "accuracy_mean") for run in group.runs}
     theirs = {run.seed: metrics.last(run, "accuracy_mean") for run in other.runs}
     apart = [mine[seed] - theirs[seed] for seed in sorted(mine.keys() & theirs.keys())]
-    return over_seeds(apart, 1, 100, limits=None)
+    return over_seeds(apart, 1, 100)
 
 
 def of_method(groups: Sequence[Group], method: str) -> list[Group]:

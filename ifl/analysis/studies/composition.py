@@ -87,7 +87,7 @@ def claim(groups: Sequence[Group]) -> list[Claim]:
         wide = over_seeds(group.each(metrics.sd_of_all), 2)
         what = f"SD over all compositions, {group.name} (points)"
         claims.append(Claim(what, "below 0.6", str(wide), wide.mean < PAPER_SD))
-        lead = over_seeds(group.each(metrics.cross_minus_local), 1, 100, limits=None)
+        lead = over_seeds(group.each(metrics.cross_minus_local), 1, 100)
         what = f"cross less local accuracy, {group.name} (points; comparable: above -1)"
         claims.append(Claim(what, "comparable or better", str(lead), lead.mean > -1))
     return claims

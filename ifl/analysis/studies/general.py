@@ -68,7 +68,7 @@ def tabulate(groups: Sequence[Group]) -> pd.DataFrame:
         row = {"label": group.name, "data": group.data, "seeds": len(last)}
         for name in ACCURACIES:
             row |= {name: last[name].mean(), f"{name}_half_width": half_width(last[name])}
-        gained, cross = gain(group, groups), over_seeds(group.each(cross_minus_local), limits=None)
+        gained, cross = gain(group, groups), over_seeds(group.each(cross_minus_local))
         compared = {"cross_minus_local": cross}
         compared |= {"gain_mean": gained.mean, "gain_local": gained.own} if gained else NO_GAIN
         for name, value in compared.items():

@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
+from ifl.analysis.tables import FREE, PERCENT, Cell, Table, Value, over_seeds
 
 if TYPE_CHECKING:
     from ifl.trials.attack.attacks import Pictures
@@ -61,7 +61,7 @@ def _gains(rows: pd.DataFrame, data: str) -> Table:
             line: list[Cell] = [str(target), travels]
             for way in ways:
                 gained = {
-                    name: _cell(cells(way), f"{column}_gain", digits, paired=True)
+                    name: _cell(cells(way), f"{column}_gain", digits)
                     for column, (name, digits) in MEASURES.items()
                 }
                 line += [*gained.values(), told(gained)]
@@ -148,10 +148,8 @@ def _both(part: pd.DataFrame) -> list[Cell]:
     return [_cell(part, column, digits) for column, (_, digits) in MEASURES.items()]
 
 
-def _cell(
-    part: pd.DataFrame, column: str, digits: int, scale: float = 1, paired: bool = False
-) -> Value:
-    limits = None if paired else PERCENT if scale == 100 else (-float("inf"), float("inf"))
+def _cell(part: pd.DataFrame, column: str, digits: int, scale: float = 1) -> Value:
+    limits = PERCENT if scale == 100 else FREE
     return over_seeds(part.groupby("seed")[column].mean().tolist(), digits, scale, limits=limits)
 
 

@@ -53,7 +53,7 @@ class Tried:
     Args:
         rates: groups in the format in which learning rates were compared.
         rate: the best of them over the seeds that most of them have, or None.
-        formats: groups with that learning rate, ``rate`` among them.
+        formats: groups with that learning rate, ``rate`` among them, and those of fewer rounds.
         chosen: the cheapest of them that is at most ``WITHIN`` points below the best.
     """
 
@@ -72,12 +72,21 @@ def tried(own: Sequence[Group]) -> Tried:
             by_format.setdefault(format_of(group.runs[0]), []).append(group)
     rates = max(by_format.values(), key=len)
     rate = best(rates)
-    same = optimizer_name(rate.runs[0])
-    formats = [group for group in own if optimizer_name(group.runs[0]) == same]
+    formats = [g for g in own if like(g, rate) or fewer(g, rate)]
     means = over_common_seeds(formats)
     near = [g for g in formats if means[g.name] >= max(means.values()) - WITHIN]
     cheapest = min(near, key=lambda g: (uplink(g), -means[g.name]))
     return Tried(rates, rate, formats, cheapest)
+
+
+def like(group: Group, rate: Group) -> bool:
+    """Return whether two groups have one learning rate."""
+    return optimizer_name(group.runs[0]) == optimizer_name(rate.runs[0])
+
+
+def fewer(group: Group, other: Group) -> bool:
+    """Return whether a group has fewer rounds than another, which may suit another rate."""
+    return bool(group.setting("rounds") < other.setting("rounds"))
 
 
 def own_settings(groups: Sequence[Group]) -> dict[str, bool]:
