@@ -1,6 +1,5 @@
-"""Draws the parts of figures: lines with intervals, axes, matrices; writes PNG, WebP and PDF."""
+"""Draws the parts of figures: lines with intervals, axes, matrices."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,8 +12,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
-from PIL import Image
-from PIL.Image import Quantize
 
 from ifl.analysis.collect import Group, Run, half_width
 from ifl.analysis.labels import is_mark, label_ends, line_of
@@ -226,35 +223,3 @@ def panels(count: int, height: float = 4, width: float = 4.2, **shared: Any) -> 
 def wrapped(text: str, figure: Figure) -> str:
     """Return text in lines that fit over a figure."""
     return fill(text, int(10 * figure.get_figwidth()))
-
-
-def png(figure: Figure, dpi: int = 150) -> bytes:
-    """Return a PNG of few colours: as good for lines and areas, a third of the size."""
-    small = io.BytesIO()
-    _painted(figure, dpi).save(small, format="png", optimize=True)
-    return small.getvalue()
-
-
-def webp(figure: Figure, dpi: int = 100) -> bytes:
-    """Return a WebP of fewer colours yet, for a page that holds many: smaller."""
-    small = io.BytesIO()
-    _painted(figure, dpi, 32).convert("RGB").save(
-        small, format="webp", lossless=True, quality=100, method=6
-    )
-    return small.getvalue()
-
-
-def _painted(figure: Figure, dpi: int, few: int = 64) -> Image.Image:
-    """Return a figure in few colours, those of thin lines too; in 128 where it shows matrices."""
-    matrices = any(axes.images for axes in figure.axes)
-    colours, way = (128, Quantize.MEDIANCUT) if matrices else (few, Quantize.FASTOCTREE)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=dpi)
-    return Image.open(drawn).convert("RGB").quantize(colours, way, dither=Image.Dither.NONE)
-
-
-def pdf(figure: Figure) -> bytes:
-    """Return a PDF that says nothing of when it was made: the same figure, the same bytes."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="pdf", metadata={"CreationDate": None})
-    return drawn.getvalue()

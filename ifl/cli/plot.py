@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ifl.analysis import charts, collect
+from ifl.analysis import collect, pictures
 from ifl.analysis.report.archive import FOLDER, keep, kept, record
 from ifl.analysis.report.page import claims, page, rendered_from, set_aside
 from ifl.analysis.report.questions import header
@@ -28,7 +28,7 @@ def write(runs: Sequence[collect.Run], out: Path) -> list[Path]:
         groups = collect.group_runs([run for run in runs if run.data == data])
         of_all += groups
         for name, figure in draw(groups).items():
-            for suffix, content in (("png", charts.png(figure)), ("pdf", charts.pdf(figure))):
+            for suffix, content in (("png", pictures.png(figure)), ("pdf", pictures.pdf(figure))):
                 files.append(out / f"{name}-{stem(data)}.{suffix}")
                 files[-1].write_bytes(content)
     general.tabulate(of_all).to_csv(out / "results.csv", index=False)

@@ -12,7 +12,7 @@ import pytest
 from commands import command as run_py
 from conftest import CONF, options
 from matplotlib.figure import Figure
-from studies import fill
+from studies import ONLY, fill
 from written_runs import T2, command, write_run
 
 from ifl.analysis.charts import UPLINK_AXES
@@ -81,8 +81,9 @@ def test_every_study_has_a_question_a_claim_figures_and_tables(tmp_path: Path, s
         assert table.caption.startswith(part.data)
     assert part.claims
     assert part.commands == [json.loads((runs[0] / "run.json").read_text())["command"]]
-    (note,) = absent(tmp_path, CONF, study, part.data)
-    assert note.startswith(f"{study}, {part.data}: missing is ")
+    notes = absent(tmp_path, CONF, study, part.data)
+    assert len(notes) == 1 or (notes and study in ONLY)
+    assert all(note.startswith(f"{study}, {part.data}: missing is ") for note in notes)
 
 
 def test_missing_runs_are_those_of_the_command_that_was_typed(tmp_path: Path) -> None:

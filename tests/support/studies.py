@@ -29,6 +29,9 @@ TYPED = {  # a few points of each grid
 }
 
 
+ONLY = {"beyond/choices": ("ifl", "ifl_frugal", "fedgh", "local")}  # methods; of the others none
+
+
 UPLINK_BYTES = {"ifl": 2_000_000, "fsl": 6_000_000, "fl": 20_000_000}  # a round, four clients
 
 
@@ -41,8 +44,10 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
     Evaluated in rounds 4, 8 and 12: IFL rises to ``best``, the others stay 0.1 below.
     """
     typed = f"python scripts/run.py -m experiment={study} data=digits {TYPED.get(study, '')}"
-    paths = []
-    for n, job in enumerate(wanted(CONF / "experiment" / f"{study}.yaml", [typed])):
+    paths, jobs = [], wanted(CONF / "experiment" / f"{study}.yaml", [typed])
+    if study in ONLY:
+        jobs = [job for job in jobs if job["method"] in ONLY[study]]
+    for n, job in enumerate(jobs):
         method = job.get("method", "ifl").removesuffix("_aligned")
         seed = int(job.get("seed", 0))
         count = int(job.get("clients.count", 2 if study == "paper/homogeneous" else 4))

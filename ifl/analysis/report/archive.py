@@ -13,7 +13,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from ifl.analysis.charts import webp
+from ifl.analysis.pictures import webp
 from ifl.analysis.report.sections import Section, stem
 from ifl.analysis.studies import Claim
 from ifl.analysis.tables import Cell, Table, Value

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from ifl.analysis.charts import narrow, pdf, png
+from ifl.analysis.charts import narrow
 from ifl.analysis.collect import Group, Run, group_runs
+from ifl.analysis.pictures import pdf, png
 from ifl.analysis.report.questions import Header
 from ifl.analysis.studies import STUDIES, Claim, Study, draw
 from ifl.analysis.studies.general import general

@@ -8,7 +8,7 @@ from ifl.analysis.collect import Group, Run
 from ifl.analysis.studies import accuracy_vs_uplink
 from ifl.analysis.tables import Cell, Table, Value, over_seeds
 
-USUAL_CODEC, USUAL_D = "float32", 432  # these need no word
+USUAL_CODEC, USUAL_D, ROUNDS = "float32", 432, 60  # these need no word
 
 
 def kind_of(run: Run) -> str:
@@ -17,13 +17,24 @@ def kind_of(run: Run) -> str:
     return f"{name}, one round" if run.config["rounds"] == 1 else name
 
 
+def whose(run: Run) -> str:
+    """Name the method and, where it needs others than most do, its clients."""
+    clients = str(run.choices["clients"])
+    told = run.method.choice == "local" and clients != "paper"
+    return f"{kind_of(run)}, clients={clients}" if told else kind_of(run)
+
+
 def name_of(run: Run) -> str:
-    """Name the method, and the format of what it sends."""
-    words = [kind_of(run)]
+    """Name the method, the format of what it sends, and its rounds where they are fewer."""
+    words = [whose(run)]
+    if run.method.sends == "never":
+        return words[0]
     if (codec := run.choices.get("codec") or USUAL_CODEC) != USUAL_CODEC:
         words.append(codec)
     if (d := run.config["fusion.dim"]) != USUAL_D:
         words.append(f"d = {d}")
+    if 1 < (rounds := run.config["rounds"] or ROUNDS) < ROUNDS:
+        words.append(f"{rounds} rounds")
     return ", ".join(words)
 
 

@@ -33,7 +33,7 @@ from hydra.errors import CompactHydraException
 from joblib import Parallel, delayed
 from omegaconf.errors import OmegaConfBaseException
 
-from ifl.analysis.charts import png
+from ifl.analysis.pictures import png
 from ifl.checks import place, positive
 from ifl.cli.config import CONF
 from ifl.cli.console import spell_out

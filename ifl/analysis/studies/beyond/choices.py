@@ -15,7 +15,7 @@ from ifl.analysis.charts import finish, look, panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.metrics import last
 from ifl.analysis.studies.base import Claim, Study, accuracy_of, final
-from ifl.analysis.studies.terms import kind_of
+from ifl.analysis.studies.terms import whose
 from ifl.analysis.tables import PERCENT, Cell, Table, over_seeds
 
 FORMAT = ("codec.", "fusion.", "optimizer.")  # what all methods are tried with
@@ -26,13 +26,6 @@ WITHIN = 1.0  # points below a method's best that a cheaper format may be
 def setting_of(run: Run) -> str:
     """Name method, format and optimiser."""
     return f"{whose(run)}, {format_of(run)}, {optimizer_name(run)}"
-
-
-def whose(run: Run) -> str:
-    """Name the method and, where it needs others than most do, its clients."""
-    clients = str(run.choices["clients"])
-    told = run.method.choice == "local" and clients != "paper"
-    return f"{kind_of(run)}, clients={clients}" if told else kind_of(run)
 
 
 def format_of(run: Run) -> str:
