@@ -4,6 +4,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ifl import __version__
+from ifl.client.adversary import Adversary, Honest
 from ifl.client.client import Client
 from ifl.client.steps import anneal
 from ifl.comm.channel import UPLINK, Channel
@@ -13,7 +14,7 @@ from ifl.engines.testing import outputs, tested
 from ifl.errors import MessageError
 from ifl.methods.base import Conversation, Method, Reply
 from ifl.runs.checkpoint import from_bytes, to_bytes
-from ifl.seeding import global_stream
+from ifl.seeding import global_stream, rng
 
 
 class Party:
@@ -37,13 +38,22 @@ class Party:
         channel: encodes and decodes what passes. It counts nothing here.
         strict: whether a loss that is not finite ends the run before an upload, not only at the
             end of a round.
+        adversary: changes what it uploads, if it is one of those that lie.
     """
 
-    def __init__(self, client: Client, method: Method, channel: Channel, strict: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        method: Method,
+        channel: Channel,
+        strict: bool,
+        adversary: Adversary = Honest(),  # noqa: B008 (frozen)
+    ) -> None:
         self.client = client
         self.method = method
         self.channel = channel
         self.strict = strict
+        self.adversary = adversary if client.number in adversary.clients else None
         self._talk: Conversation | None = None
         self._round = self._sent = 0
         self._shown: tuple[Tensor, Tensor] | None = None
@@ -162,9 +172,16 @@ class Party:
             self.client.watch.check()
         place = Place(UPLINK, self.number, self._round, self._sent)
         self._sent += 1
+        if self.adversary:
+            said = self._spoilt(said, self.adversary, place)
         payload = self.encoded(said, place)
         said.opener = lambda: self.channel.decoded(payload, place)
         return Packet({"op": "upload", "last": self.client.watch.last}, payload, said)
+
+    def _spoilt(self, said: Message, adversary: Adversary, place: Place) -> Message:
+        """Return what a client that lies says instead."""
+        draws = rng(self.client.training.seed, "client", self.number, "adversary", *place[2:])
+        return Message(**adversary.spoil(said.tensors, self.channel.classes, draws))
 
     def encoded(self, said: Message, place: Place) -> bytes:
         """Return the bytes of an upload."""
