@@ -148,7 +148,8 @@ def build(
             check_keeps_state(model, again, name, some)
         clients.append(Client(name, number, model, shard, own, disclosure, shown))
     check_apart((client.name, client.model) for client in clients)
-    agreed = {"B": training.batch_size, "d": fusion_dim}
+    batches = sum(client.training.batch_size for client in clients)
+    agreed = {"B": training.batch_size, "d": fusion_dim, "N": count, "batches": batches}
     drawing = check_codec(codec, data.classes)
     sizes = {
         client.number: {"B": client.training.batch_size}

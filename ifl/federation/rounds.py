@@ -17,7 +17,8 @@ from ifl.engines.base import Answer, Packet, Transport, packet_of
 from ifl.engines.local import Local
 from ifl.engines.outcome import Conducted, Outcome
 from ifl.engines.parties import Parties, answered
-from ifl.engines.party import Party, losses_of
+from ifl.engines.party import Party
+from ifl.engines.strict import losses_of
 from ifl.errors import DivergenceError, MessageError
 from ifl.federation.evaluation import (
     Evaluation,

@@ -18,7 +18,7 @@ from ifl.client.privatise import check_choice, release
 from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
-from ifl.comm.schema import Form, fusion_rows
+from ifl.comm.schema import Form, fusion_rows, pool_rows
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.anchors import Anchored, agree
@@ -151,6 +151,14 @@ class IFL:
             loss = me.disclosure.loss(me.model.modular(pool_z), pool_y)
             me.watch.descend(loss, me.modular_optimizer)
         return torch.stack(losses)
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect a pool of as many rows as all clients send, or fewer, and predictions."""
+        rows = self.upload.rows
+        most = agreed["N"] * rows if rows else agreed["batches"]
+        if self.relay != "all":
+            most = min(most, self.relay_rows or most)
+        return [{**pool_rows(most), **self.anchors.form()}]
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks: the paper's compositions f_m,i(f_b,k(x))."""
