@@ -19,7 +19,7 @@ from ifl.methods.base import Method, Reply
 
 
 class Hearing:
-    """What a client has heard of the server in a round."""
+    """Hears the server for one client, and remembers what it said in a round."""
 
     def __init__(self, client: Client, method: Method, channel: Channel) -> None:
         self.client = client
