@@ -40,6 +40,12 @@ def check_at_least(field: str, value: object, low: float, way_out: str = "") -> 
         raise ConfigError(f"{field} must be a number >= {low}, got {typed(value)}{way_out}")
 
 
+def check_number(field: str, value: object) -> None:
+    """Raise ConfigError unless the value is a finite number."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not -inf < value < inf:
+        raise ConfigError(f"{field} must be a finite number, got {typed(value)}")
+
+
 def check_one_of(field: str, value: object, *allowed: str) -> None:
     """Raise ConfigError unless the value is one of those allowed."""
     if value not in allowed:

@@ -111,8 +111,9 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
             make(config.optimizer.modular),
             config.optimizer.get("decay_rounds"),
         )
-        partition, method, codec, augment, anchors = (
-            make(config[group]) for group in ("partition", "method", "codec", "augment", "anchors")
+        partition, method, codec, augment, anchors, adversary = (
+            make(config[group])
+            for group in ("partition", "method", "codec", "augment", "anchors", "adversary")
         )
     training = Training(optimizers, config.batch_size, config.seed, device, augment)
     with global_stream(0, "data"):  # the same for every seed
@@ -142,5 +143,6 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         privacy=Privacy(**config.privacy),
         evaluation=Evaluation(**config.evaluate),
         anchors=anchors,
+        adversary=adversary,
         transport=checked_transport(make(config.engine)),
     )

@@ -8,6 +8,7 @@ from torch import Generator
 
 from ifl.comm.codecs import Codec
 from ifl.comm.message import Message, Place, decode, encode, sizes
+from ifl.comm.replies import UNPACKED_LIMIT
 from ifl.comm.schema import Form, most_bytes
 from ifl.comm.wire import HEADER_LIMIT, Parsed, parse
 from ifl.comm.zstd import compress, decompress, shared_out
@@ -15,7 +16,6 @@ from ifl.errors import MessageError
 from ifl.seeding import global_stream, rng
 
 UPLINK, DOWNLINK = "up", "down"
-UNPACKED_LIMIT = 2**30  # bytes of a compressed message down, which clients have no form for
 MULTICAST = "down, multicast"  # the downlink again, each message once, however many receive it
 
 
@@ -158,15 +158,18 @@ class Channel:
             payload = encode(message, self.codec, self.classes, stream)
         return payload if self.codec.zstd is None else compress(payload, self.codec.zstd)
 
-    def decoded(self, payload: bytes, place: Place) -> Message:
+    def decoded(self, payload: bytes, place: Place, limit: int = UNPACKED_LIMIT) -> Message:
         """Return the message of such bytes, as every other party decodes it; counts nothing.
 
+        Args:
+            limit: bytes that it may have, packed or not.
+
         Raises:
-            MessageError: they are none.
+            MessageError: they are none, or more.
         """
-        return self._decoded(
-            parse(self._unpacked(payload, UNPACKED_LIMIT)), place, None, self.agreed
-        )
+        if len(payload) > limit:
+            raise MessageError(f"it has {len(payload)} bytes, allowed are {limit}")
+        return self._decoded(parse(self._unpacked(payload, limit)), place, None, self.agreed)
 
     def _decoded(
         self, received: Parsed, place: Place, form: Form | None, agreed: Mapping[str, int]

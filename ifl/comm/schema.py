@@ -23,12 +23,15 @@ class Expected:
         dtype: of integers; None for floats, which have to be finite.
         low: the smallest integer allowed; None for any integers.
         high: the first one beyond, a whole number or a symbol.
+        fewest: of a tensor whose first size may be anything from this to the one in the shape;
+            None where it is that.
     """
 
     shape: tuple[int | str, ...]
     dtype: torch.dtype | None = None
     low: int | None = None
     high: int | str = 0
+    fewest: int | None = None
 
     def sizes(self, agreed: Mapping[str, int]) -> tuple[int, ...]:
         """Return the shape in numbers."""
@@ -37,6 +40,15 @@ class Expected:
     def check_shape(self, name: str, shape: torch.Size, agreed: Mapping[str, int]) -> None:
         """Raise MessageError unless the shape is the one expected."""
         expected = self.sizes(agreed)
+        if self.fewest is not None:
+            alike = len(shape) == len(expected) and shape[1:] == expected[1:]
+            if alike and self.fewest <= shape[0] <= expected[0]:
+                return
+            rest = "".join(f", {size}" for size in expected[1:])
+            raise MessageError(
+                f"{name} has the shape {tuple(shape)}, expected ({self.fewest} to "
+                f"{expected[0]}{rest})"
+            )
         if shape != expected:
             raise MessageError(f"{name} has the shape {tuple(shape)}, expected {expected}")
 
@@ -74,6 +86,12 @@ def labels(*shape: int | str) -> Expected:
 def fusion_rows(rows: int | str) -> Form:
     """Expect fusion outputs z (rows, d) and labels y (rows,)."""
     return {"z": floats(rows, "d"), "y": labels(rows)}
+
+
+def pool_rows(most: int | str, fewest: int = 1) -> Form:
+    """Expect a pool of fusion outputs z (rows, d) and labels y (rows,), of so many rows."""
+    y = Expected((most,), torch.int64, 0, "classes", fewest)
+    return {"z": Expected((most, "d"), fewest=fewest), "y": y}
 
 
 FUSION_BATCH = fusion_rows("B")

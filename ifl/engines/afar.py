@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from ifl.client.client import Client
 from ifl.engines.base import Packet
+from ifl.engines.strict import counts, floats, tensors
 from ifl.engines.testing import outputs, tested
 from ifl.methods.base import Blocks, Server
 
@@ -68,6 +69,7 @@ def tested_afar(
     y: Tensor,
     partners: Mapping[str, Sequence[str]],
     counted: bool,
+    agreed: Mapping[str, int],
 ) -> dict[Pair, Tensor]:
     """Test every base block with its partners.
 
@@ -77,14 +79,23 @@ def tested_afar(
         x, y: the test set, which has been shown to all clients.
         partners: owners of modular blocks, by owner of a base block.
         counted: return counts of guesses; else the guesses.
+        agreed: d, and the number of classes.
 
     Returns:
         (3, C) int64 as ``tallied``, or (n,) int64, by pair of owners.
+
+    Raises:
+        MessageError: an answer is of another shape or type, or out of range.
     """
+    n, classes = len(y), agreed["classes"]
+    form = ((3, classes), n) if counted else ((n,), classes - 1)  # shape and largest value
     at_base, at_modular = homes
     own = {at_base[k]: k for k in bases if at_base[k] != SERVER}
     answers = ask({number: Packet({"op": "z"}) for number in own})
-    z = {own[number]: load(answer.body)["z"] for number, answer in answers.items()}
+    z = {
+        own[number]: floats(tensors(answer.body, {"z"}, (n, agreed["d"])))["z"]
+        for number, answer in answers.items()
+    }
     z |= {k: outputs(base, x) for k, base in bases.items() if at_base[k] == SERVER}
     found: dict[Pair, Tensor] = {}
     for group in _groups(z):
@@ -100,7 +111,7 @@ def tested_afar(
                 found[k, i] = tested(modular, z[k].to(y.device), y, counted)
         packets = {number: packet for number, (_, packet) in asked.items() if packet.head["bases"]}
         for number, answer in ask(packets).items():
-            theirs = load(answer.body)
+            theirs = counts(tensors(answer.body, packets[number].head["bases"], form[0]), form[1])
             found |= {(k, asked[number][0]): its for k, its in theirs.items()}
     return {(k, i): found[k, i].cpu() for k in bases for i in partners[k]}
 

@@ -26,6 +26,8 @@ from ifl.engines.base import Answer, Packet
 from ifl.engines.frames import Frame, bodies, framed, unframed
 from ifl.engines.local import Local, in_turn
 from ifl.engines.party import Party
+from ifl.engines.strict import place
+from ifl.errors import MessageError
 
 GRACE_SECONDS = 2.0  # for a host to end by itself
 DEAF = [n for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]  # the parent hears them
@@ -101,7 +103,7 @@ def serve(pipe: Connection) -> None:
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     Thread(target=_watch_parent, daemon=True).start()
     local, party = Local(), None
-    with suppress(EOFError, OSError):
+    with suppress(EOFError, OSError, MessageError):  # what is no frame is not gone on from
         while True:
             head, start = pipe.recv_bytes(), time.perf_counter()
             if head.startswith(b"{"):
@@ -133,12 +135,14 @@ def _decoded(asked: dict[int, list[Answer]], party: Party | None) -> dict[int, l
     for client, packets in asked.items():
         found[client] = []
         for packet in packets:
-            assert isinstance(packet, Packet)
+            if isinstance(packet, Exception):
+                raise MessageError("a server asks with an error")
             if party is not None and "place" in packet.head:
-                key = id(packet.body), Place(*packet.head["place"])
-                if key not in known:
-                    known[key] = party.channel.decoded(packet.body, key[1])
-                packet = Packet(packet.head, packet.body, known[key])
+                with suppress(MessageError):  # the party itself says what is wrong with it
+                    key = id(packet.body), place(packet.head)
+                    if key not in known:
+                        known[key] = party.hearing.decoded(packet.body, key[1])
+                    packet = Packet(packet.head, packet.body, known[key])
             found[client].append(packet)
     return found
 

@@ -10,9 +10,10 @@ from ifl.client.client import Client
 from ifl.engines.afar import Pair, shown, tested_afar, whereabouts
 from ifl.engines.base import Answer, Each, Packet, Transport
 from ifl.engines.party import Party
+from ifl.engines.strict import fitting, load_client
 from ifl.errors import PartyError
 from ifl.methods.base import Blocks, Server
-from ifl.runs.checkpoint import State, from_bytes, to_bytes
+from ifl.runs.checkpoint import State, to_bytes
 
 
 class Parties:
@@ -48,9 +49,13 @@ class Parties:
                 )
 
     def exchange(self, asked: Mapping[int, Sequence[Packet]]) -> dict[int, list[Answer]]:
-        """Hand packets to parties; return what each answers."""
+        """Hand packets to parties; return what each answers, as far as it fits what was asked."""
         self.stale = not self.transport.live
-        return self.transport.exchange(asked) if asked else {}
+        return self._exchanged(asked) if asked else {}
+
+    def _exchanged(self, asked: Mapping[int, Sequence[Packet]]) -> dict[int, list[Answer]]:
+        found = self.transport.exchange(asked)
+        return {k: fitting(asked[k], found.get(k, ()), self.clients[k].name) for k in asked}
 
     def ask(self, asked: Mapping[int, Packet]) -> dict[int, Packet]:
         """Hand a packet to parties; return their answers.
@@ -60,7 +65,7 @@ class Parties:
         """
         if not asked:
             return {}
-        answers = self.transport.exchange({k: [packet] for k, packet in asked.items()})
+        answers = self._exchanged({k: [packet] for k, packet in asked.items()})
         return {k: answered(theirs) for k, (theirs,) in answers.items()}
 
     def refresh(self, number: int) -> None:
@@ -70,7 +75,7 @@ class Parties:
                 {c.number: Packet({"op": "keep", "round": number}) for c in self.clients}
             )
             for client in self.clients:
-                client.load_state(from_bytes(kept[client.number].body))
+                load_client(client, kept[client.number].body)
             self.stale = False
 
     def load(self, states: Mapping[int, State]) -> None:
@@ -79,8 +84,9 @@ class Parties:
         Raises:
             ConfigError: one is that of another network.
         """
-        for client in self.clients:
+        for client, party in zip(self.clients, self.here, strict=True):
             client.load_state(states[client.number])
+            party.forget()
         if not self.transport.live:
             packets = {k: Packet({"op": "load"}, to_bytes(its)) for k, its in states.items()}
             self.ask(packets)
@@ -103,6 +109,7 @@ class Parties:
         """
         if not self.stale or any(client.draws_tested for client in self.clients):
             return None
+        agreed = self.here[0].channel.agreed
         bases = whereabouts(blocks[0], "base", self.clients, server)
         modulars = whereabouts(blocks[1], "modular", self.clients, server)
         if bases is None or modulars is None:
@@ -111,7 +118,8 @@ class Parties:
             everyone = shown(*test)
             self.ask({client.number: everyone for client in self.clients})
             self._shown = test[0]
-        return tested_afar(self._weighed, *blocks, (bases, modulars), *test, partners, counted)
+        homes = bases, modulars
+        return tested_afar(self._weighed, *blocks, homes, *test, partners, counted, agreed)
 
     def _weighed(self, asked: Mapping[int, Packet]) -> Mapping[int, Packet]:
         answers = self.ask(asked)

@@ -1,19 +1,22 @@
 """Answers the server for one client: a party, the same in every engine."""
 
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from ifl import __version__
+from ifl.client.adversary import Adversary, Honest
 from ifl.client.client import Client
 from ifl.client.steps import anneal
 from ifl.comm.channel import UPLINK, Channel
 from ifl.comm.message import Message, Place
 from ifl.engines.base import Packet
+from ifl.engines.hearing import Hearing, refusing
+from ifl.engines.strict import check_samples, cut, floats, load_client, tensors, texts, whole
 from ifl.engines.testing import outputs, tested
 from ifl.errors import MessageError
 from ifl.methods.base import Conversation, Method, Reply
-from ifl.runs.checkpoint import from_bytes, to_bytes
-from ifl.seeding import global_stream
+from ifl.runs.checkpoint import to_bytes
+from ifl.seeding import global_stream, rng
 
 
 class Party:
@@ -37,16 +40,26 @@ class Party:
         channel: encodes and decodes what passes. It counts nothing here.
         strict: whether a loss that is not finite ends the run before an upload, not only at the
             end of a round.
+        adversary: changes what it uploads, if it is one of those that lie.
     """
 
-    def __init__(self, client: Client, method: Method, channel: Channel, strict: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        method: Method,
+        channel: Channel,
+        strict: bool,
+        adversary: Adversary = Honest(),  # noqa: B008 (frozen)
+    ) -> None:
         self.client = client
         self.method = method
         self.channel = channel
         self.strict = strict
+        self.adversary = adversary if client.number in adversary.clients else None
         self._talk: Conversation | None = None
         self._round = self._sent = 0
         self._shown: tuple[Tensor, Tensor] | None = None
+        self.hearing = Hearing(client, method, channel)
 
     @property
     def number(self) -> int:
@@ -62,13 +75,13 @@ class Party:
         """Do what a packet asks for.
 
         Raises:
-            DivergenceError: a loss is not finite.
-            MessageError: it is no packet that is expected here.
+            DivergenceError: a loss is not finite, or what the server says is not.
+            MessageError: it is no packet that is expected here, or does not fit.
             Exception: whatever a user's block or method raises.
         """
         operation = OPERATIONS.get(asked.op)
         if operation is None:
-            raise MessageError(f"{self.client.name} cannot do {asked.op!r}")
+            raise MessageError(f"{self.client.name} cannot do {cut(asked.op)}")
         return operation(self, asked)
 
     def hello(self, asked: Packet) -> Packet:
@@ -78,18 +91,29 @@ class Party:
 
     def begin(self, asked: Packet) -> Packet:
         """Begin a round; what is left of the one before is closed."""
+        with refusing(self.client, asked):
+            number = whole(asked.head, "round", 1)
+            if number <= self._round:
+                raise MessageError(f"its round is {number}, and round {self._round} has been")
         if self._talk is not None:
             self._talk.close()
-        self._round, self._sent = int(asked.head["round"]), 0
+        self._round, self._sent = number, 0
+        self.hearing.begin_round()
         self._anneal()
         self.client.watch.begin_round()
-        missed = self._received(asked)
+        missed = self.hearing.message(asked, self._round)
         self._talk = self.method.client_round(self.client, self._round, missed)
         return self._spoken(0, None)
 
     def reply(self, asked: Packet) -> Packet:
         """Go on with the server's reply, or none, to the next upload or the end."""
-        return self._spoken(int(asked.head["turn"]), self._received(asked))
+        with refusing(self.client, asked):
+            turn = whole(asked.head, "turn", 1)
+            if self._talk is None:
+                raise MessageError("it has no round to go on with")
+            if turn != self._sent:
+                raise MessageError(f"its turn is {turn}, expected {self._sent}")
+        return self._spoken(turn, self.hearing.message(asked, self._round))
 
     def leave(self, asked: Packet) -> Packet:
         """Leave the round: the server has refused the upload."""
@@ -100,7 +124,10 @@ class Party:
 
     def keep(self, asked: Packet) -> Packet:
         """Return the client's state after a round, in which it may have been absent."""
-        self._round = int(asked.head["round"])
+        with refusing(self.client, asked):
+            if (number := whole(asked.head, "round")) < self._round:
+                raise MessageError(f"its round is {number}, and round {self._round} has been")
+        self._round = number
         self._anneal()
         return Packet({"op": "state"}, to_bytes(self.client.state()))
 
@@ -109,29 +136,42 @@ class Party:
 
         Raises:
             ConfigError: it is that of another network.
+            MessageError: it is no state.
         """
-        self.client.load_state(from_bytes(asked.body))
+        load_client(self.client, asked.body)
+        self.forget()
         return Packet({"op": "loaded"})
+
+    def forget(self) -> None:
+        """Take any round for the next one, as after another state."""
+        self._round, self._talk = 0, None
 
     def show(self, asked: Packet) -> Packet:
         """Keep the test set."""
-        device, shown = self.client.training.device, load(asked.body)
-        self._shown = shown["x"].to(device), shown["y"].to(device)
+        device = self.client.training.device
+        with refusing(self.client, asked):
+            found = tensors(asked.body, {"x", "y"})
+            check_samples(found["x"], found["y"], self.client, self.channel.classes)
+        self._shown = found["x"].to(device), found["y"].to(device)
         return Packet({"op": "shown"})
 
     def z(self, asked: Packet) -> Packet:
         """Return z of the test set by the own base block."""
-        assert self._shown is not None
-        return Packet({"op": "z"}, save({"z": outputs(self.client.model.base, self._shown[0])}))
+        x, _ = self._test_set(asked)
+        return Packet({"op": "z"}, save({"z": outputs(self.client.model.base, x)}))
 
     def judge(self, asked: Packet) -> Packet:
         """Return what the own modular block makes of others' z: guesses, or counts of them."""
-        assert self._shown is not None
-        _, y = self._shown
-        z = load(asked.body)
+        _, y = self._test_set(asked)
+        with refusing(self.client, asked):
+            shape = (len(y), self.channel.agreed["d"])
+            z = floats(tensors(asked.body, None, shape))
+            bases = texts(asked.head, "bases")
+            if unknown := [name for name in bases if name not in z]:
+                raise MessageError(f"it has no z of {cut(unknown[0])}")
         found = {
             name: tested(self.client.model.modular, z[name].to(y.device), y, asked.op == "score")
-            for name in asked.head["bases"]
+            for name in bases
         }
         return Packet({"op": asked.op}, save(found))
 
@@ -140,15 +180,14 @@ class Party:
         if rounds and self._round:
             anneal(self.client.optimizers, self._round, rounds)
 
-    def _received(self, asked: Packet) -> Reply:
-        """Return the server's message, if there is one."""
-        if asked.message is not None or "place" not in asked.head:
-            return asked.message
-        return self.channel.decoded(asked.body, Place(*asked.head["place"]))
+    def _test_set(self, asked: Packet) -> tuple[Tensor, Tensor]:
+        with refusing(self.client, asked):
+            if self._shown is None:
+                raise MessageError("it has not been shown a test set")
+        return self._shown
 
     def _spoken(self, turn: int, reply: Reply) -> Packet:
-        if self._talk is None:
-            raise MessageError(f"{self.client.name} has no round to go on with")
+        assert self._talk is not None
         try:
             said = self._next(turn, reply)
         except StopIteration as end:
@@ -162,9 +201,16 @@ class Party:
             self.client.watch.check()
         place = Place(UPLINK, self.number, self._round, self._sent)
         self._sent += 1
+        if self.adversary:
+            said = self._spoilt(said, self.adversary, place)
         payload = self.encoded(said, place)
         said.opener = lambda: self.channel.decoded(payload, place)
         return Packet({"op": "upload", "last": self.client.watch.last}, payload, said)
+
+    def _spoilt(self, said: Message, adversary: Adversary, place: Place) -> Message:
+        """Return what a client that lies says instead."""
+        draws = rng(self.client.training.seed, "client", self.number, "adversary", *place[2:])
+        return Message(**adversary.spoil(said.tensors, self.channel.classes, draws))
 
     def encoded(self, said: Message, place: Place) -> bytes:
         """Return the bytes of an upload."""
@@ -198,10 +244,3 @@ OPERATIONS = {
     "keep": Party.keep,
     "load": Party.load,
 }
-
-
-def losses_of(end: Packet, device: str) -> Tensor | None:
-    """Return the losses (steps,) that an answer "end" holds, on a device; None if it has none."""
-    if end.message is not None:
-        return end.message["losses"]
-    return load(end.body)["losses"].to(device) if end.body else None

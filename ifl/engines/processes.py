@@ -19,7 +19,7 @@ from ifl.engines.base import Answer, Each, Packet
 from ifl.engines.frames import busy, framed, unframed
 from ifl.engines.hosts import GRACE_SECONDS, Host, pickled
 from ifl.engines.party import Party
-from ifl.errors import ConfigError, PartyError
+from ifl.errors import ConfigError, MessageError, PartyError
 
 
 class Processes:
@@ -86,7 +86,7 @@ class Processes:
                     frame = host.hear()
                     busiest = max(busiest, busy(frame))
                     found |= {k: self._named(k, its) for k, its in unframed(frame).items()}
-                except (EOFError, OSError):
+                except (EOFError, OSError, MessageError):
                     found |= self._lost(host, [k for k in host.clients if k in asked])
         self._waited += time.perf_counter() - start - busiest
         return {k: found[k] for k in asked}

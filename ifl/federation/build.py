@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ifl.checks import check_whole
+from ifl.client.adversary import Adversary, Honest, check_adversary
 from ifl.client.client import Client
 from ifl.client.contract import check_apart, check_contract, check_takes
 from ifl.client.habits import check_follows_seed, check_keeps_state
@@ -76,13 +77,15 @@ def build(
     evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
     anchors: Source = Nowhere(),  # noqa: B008 (frozen)
     transport: Transport | None = None,
+    adversary: Adversary = Honest(),  # noqa: B008 (frozen)
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
     With ``partition=by`` no count is a client for each owner. Remarks on the data and its scale
     are printed.
 
-    Parties are where ``transport`` has them, in this process if it is None.
+    Parties are where ``transport`` has them, in this process if it is None. Clients that
+    ``adversary`` names lie.
 
     The partition and client k's initial weights follow from the seed alone, so that every
     method of one seed has the same.
@@ -90,7 +93,7 @@ def build(
     Raises:
         ConfigError: a block or the codec breaks its contract, the partition does not deal as it
             has to, a shard is smaller than a batch, or the method does not suit these clients,
-            or hides nothing of what is to be hidden.
+            or hides nothing of what is to be hidden; or there are no such clients that could lie.
         DataError: data is no data set.
     """
     for remark in (*check_dataset(data).remarks, *remarks(data)):
@@ -102,6 +105,7 @@ def build(
     shown = None if public is None else Shard(public, torch.zeros(len(public))).inputs()
     check_whole("clients.count", count, 1)
     assert count is not None
+    check_adversary(adversary, method, count)
     check_whole("fusion.dim", fusion_dim, 1)
     check_whole("the number of clients.members", len(members), 1)
     disclosure = privacy.disclosure(data.classes)
@@ -144,7 +148,8 @@ def build(
             check_keeps_state(model, again, name, some)
         clients.append(Client(name, number, model, shard, own, disclosure, shown))
     check_apart((client.name, client.model) for client in clients)
-    agreed = {"B": training.batch_size, "d": fusion_dim}
+    batches = sum(client.training.batch_size for client in clients)
+    agreed = {"B": training.batch_size, "d": fusion_dim, "N": count, "batches": batches}
     drawing = check_codec(codec, data.classes)
     sizes = {
         client.number: {"B": client.training.batch_size}
@@ -162,5 +167,6 @@ def build(
         on_bad_upload,
         evaluation,
         transport,
+        adversary,
     )
     return Federation(data, engine, disclosure, parts)

@@ -120,6 +120,7 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
         "fusion": {"dim": engine.channel.agreed.get("d")},
         "method": plain(engine.method),
         "codec": plain(engine.channel.codec),
+        "adversary": plain(engine.adversary),
         "participation": plain(engine.participation),
         "augment": plain(training.augment),
         "privacy": plain(federation.disclosure),

@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from torch import Generator
 
+from ifl.client.adversary import Adversary, Honest
 from ifl.client.client import Client
 from ifl.client.contract import check_learns_from_one
 from ifl.client.settings import Training
@@ -16,7 +17,8 @@ from ifl.engines.base import Answer, Packet, Transport, packet_of
 from ifl.engines.local import Local
 from ifl.engines.outcome import Conducted, Outcome
 from ifl.engines.parties import Parties, answered
-from ifl.engines.party import Party, losses_of
+from ifl.engines.party import Party
+from ifl.engines.strict import losses_of
 from ifl.errors import DivergenceError, MessageError
 from ifl.federation.evaluation import (
     Evaluation,
@@ -38,6 +40,7 @@ class Rounds:
             out for the rest of the round.
         evaluation: which compositions are tested.
         transport: the way to the parties, which are in this process if it is not given.
+        adversary: changes what the clients that lie upload.
     """
 
     def __init__(
@@ -51,7 +54,9 @@ class Rounds:
         on_bad_upload: str = "stop",
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
         transport: Transport | None = None,
+        adversary: Adversary = Honest(),  # noqa: B008 (frozen)
     ) -> None:
+        self.adversary = adversary
         self.evaluation = evaluation
         self.method = method
         self.clients = clients
@@ -65,7 +70,7 @@ class Rounds:
         strict = on_bad_upload == "stop"
         self.parties = Parties(
             transport or Local(),
-            [Party(client, method, channel, strict) for client in clients],
+            [Party(client, method, channel, strict, adversary) for client in clients],
             lambda function, numbers: self.workers.map(function, numbers),
         )
         self._last = Conducted(0)

@@ -76,7 +76,10 @@ class Method(Protocol):
 
     One that trains on pools may have ``smallest_pool(training, present)`` besides: the rows of
     its smallest step where so many clients take part. The engine then refuses blocks that cannot
-    learn from a single one.
+    learn from a single one. And it may have ``hears(me, agreed)``: the forms of what the server may
+    say to a client, welcome and replies, one of which every message down has to fit; agreed has
+    the sizes that all parties know (``comm.channel``): B, d, classes, N clients, batches, the sum
+    of their B.
     """
 
     sends: ClassVar[Sends]

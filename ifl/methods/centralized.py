@@ -84,6 +84,10 @@ class Centralized:
             memory.sent = True  # not reached where the server refuses it
         return None
 
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect nothing."""
+        return []
+
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the server's one network."""
         assert isinstance(server, CentralizedServer)

@@ -82,6 +82,10 @@ class DSFL:
         digest(me, where, reply["p"], cross_entropy, self.epochs, self.batch, round_number)
         return torch.stack(losses)
 
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect predictions of anchors (rows, classes)."""
+        return [{"p": floats(self.rows, "classes")}]
+
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks."""
         return own_blocks(clients)

@@ -18,8 +18,9 @@ from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.client.steps import PORTION, descend, frozen
 from ifl.comm.message import Message
+from ifl.comm.schema import Form
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
-from ifl.methods.parts.averaging import AveragingServer, averaged, told, unpack
+from ifl.methods.parts.averaging import AveragingServer, averaged, parameters_form, told, unpack
 from ifl.methods.parts.public_samples import check_anchors
 from ifl.runs.method import Sends
 
@@ -80,6 +81,10 @@ class FedDF:
         losses = [me.step(x, y) for x, y in me.batches(self.tau)]
         yield from averaged(me.model, len(me.shard))
         return torch.stack(losses)
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect the parameters of the network."""
+        return [parameters_form(me.model)]
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the one global network, the server's newest average."""

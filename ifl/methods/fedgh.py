@@ -19,7 +19,7 @@ from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats, labels
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.methods.parts.averaging import Newest, unpack
+from ifl.methods.parts.averaging import Newest, parameters_form, unpack
 from ifl.methods.parts.class_statistics import fusion_means
 from ifl.methods.parts.split_server import ModularBlocks
 from ifl.runs.checkpoint import State
@@ -94,6 +94,10 @@ class FedGH:
         assert reply is not None
         unpack(me.model.modular, reply)
         return torch.stack(losses)
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect the parameters of the modular block."""
+        return [parameters_form(me.model.modular)]
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks and the server's modular block."""

@@ -79,6 +79,10 @@ class FedMD:
         digest(me, where, reply["logits"], l1_loss, self.epochs, self.batch, round_number)
         return torch.stack(losses)
 
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect logits of anchors (rows, classes)."""
+        return [{"logits": floats(self.rows, "classes")}]
+
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks."""
         return own_blocks(clients)

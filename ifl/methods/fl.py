@@ -15,8 +15,9 @@ import torch
 from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
+from ifl.comm.schema import Form
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
-from ifl.methods.parts.averaging import AveragingServer
+from ifl.methods.parts.averaging import AveragingServer, parameters_form
 from ifl.methods.parts.updates import Part, Sending
 from ifl.runs.method import Sends
 
@@ -78,6 +79,10 @@ class FL:
         losses = [me.step(x, y) for x, y in me.batches(self.tau)]
         yield from part.averaged()
         return torch.stack(losses)
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect the parameters of the network."""
+        return [parameters_form(me.model)]
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the one global network, the server's newest average."""

@@ -14,8 +14,9 @@ from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.client.steps import descend
 from ifl.comm.message import Message
+from ifl.comm.schema import Form, floats
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
-from ifl.methods.parts.averaging import averaged, unpack
+from ifl.methods.parts.averaging import averaged, parameters_form, unpack
 from ifl.methods.parts.split_server import SplitServer, base_average
 from ifl.runs.method import Sends
 
@@ -84,6 +85,13 @@ class FSL:
         if self.sync_base:
             yield from averaged(me.model.base, len(me.shard))
         return None
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect dCE/dz (B, d), and the parameters of the base block if averaged."""
+        return [
+            {"grad": floats("B", "d")},
+            *([parameters_form(me.model.base)] if self.sync_base else []),
+        ]
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks, the newest average if there is one, and the server's block."""

@@ -18,11 +18,12 @@ from ifl.client.privatise import check_choice, release
 from ifl.client.settings import Training
 from ifl.client.steps import batched, frozen
 from ifl.comm.message import Message
-from ifl.comm.schema import Form, fusion_rows
+from ifl.comm.schema import Form, fusion_rows, pool_rows
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.anchors import Anchored, agree
 from ifl.methods.parts.replay import Align, Replay, check_pools
+from ifl.methods.parts.robust import ROBUST, check_by_class, check_robust
 from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
 from ifl.runs.method import Sends
 
@@ -58,6 +59,8 @@ class IFL:
         relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
             random; "balanced", R rows with all classes alike. All clients get the same rows.
         relay_rows: R.
+        robust: "none", the pool has all rows as they came (paper); "trimmed", "median" and "clip"
+            as ``parts.robust`` says. Fewer rows may come down than were sent.
         title: its name in figures and tables.
 
     Raises:
@@ -81,6 +84,7 @@ class IFL:
     upload: Upload = field(default_factory=Upload)
     relay: str = "all"
     relay_rows: int | None = None
+    robust: str = "none"
     title: str = "IFL"
 
     def __post_init__(self) -> None:
@@ -91,16 +95,18 @@ class IFL:
         check_made_of("method.anchors", self.anchors, Anchored)
         check_upload(self.upload, self.upload_batch)
         check_relay(self.relay, self.relay_rows, self.stage2)
+        check_robust(self.robust, self.stage2)
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a stateless server.
 
         Raises:
             ConfigError: a client has fewer samples than it is to send, or what is hidden of
-                labels or z does not go with how rows are chosen.
+                labels or z does not go with how rows are chosen or left out.
         """
         for client in clients:
             check_choice(client.disclosure, self.upload.pick, self.relay)
+            check_by_class(client, self.robust)
             self.upload.check(client)
             self.anchors.check(client)
         sizes = {client.training.batch_size for client in clients}
@@ -110,12 +116,15 @@ class IFL:
                 f"batch_size of {' and '.join(map(str, sorted(sizes)))} in clients.members; set "
                 "method.upload.rows, or use method.stage2=pooled"
             )
-        return IFLServer(self.upload.rows or "B", self.relay, self.relay_rows or 0, self.anchors)
+        rows, relayed = self.upload.rows or "B", self.relay_rows or 0
+        return IFLServer(rows, self.relay, relayed, self.anchors, self.robust)
 
     def smallest_pool(self, training: Training, present: int) -> int:
         """Return the rows of a step of stage 2 where so many clients take part."""
         rows = self.upload.rows or training.batch_size
         together = rows if self.stage2 == "per_client" else rows * present
+        if self.robust in ("trimmed", "median"):
+            together = min(together, 2)  # of a class with three clients or more, two at least stay
         replayed = self.replay.rows if self.replay.steps > 1 else None
         return min(together, self.relay_rows or together, replayed or together)
 
@@ -143,6 +152,14 @@ class IFL:
             me.watch.descend(loss, me.modular_optimizer)
         return torch.stack(losses)
 
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect a pool of as many rows as all clients send, or fewer, and predictions."""
+        rows = self.upload.rows
+        most = agreed["N"] * rows if rows else agreed["batches"]
+        if self.relay != "all":
+            most = min(most, self.relay_rows or most)
+        return [{**pool_rows(most), **self.anchors.form()}]
+
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks: the paper's compositions f_m,i(f_b,k(x))."""
         return own_blocks(clients)
@@ -156,6 +173,7 @@ class IFLServer(StatelessServer):
     relay: str = "all"
     relay_rows: int = 0
     anchors: Anchored = field(default_factory=Anchored)
+    robust: str = "none"
 
     def expects(self, client: int) -> Sequence[Form]:
         """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
@@ -164,7 +182,8 @@ class IFLServer(StatelessServer):
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the pool of the uploads, or some rows of it, in client order, to their senders."""
         ordered = [uploads[k] for k in sorted(uploads)]
-        z, y = torch.cat([m["z"] for m in ordered]), torch.cat([m["y"] for m in ordered])
+        rows = ROBUST[self.robust]([(m["z"], m["y"]) for m in ordered])
+        z, y = torch.cat([z for z, _ in rows]), torch.cat([y for _, y in rows])
         if self.relay != "all":
             some = PICKS[self.relay](y, self.relay_rows, draws)
             z, y = z[some], y[some]

@@ -15,8 +15,9 @@ import torch
 from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
+from ifl.comm.schema import Form
 from ifl.methods.base import Blocks, Conversation, Reply, Server, own_blocks, same_start
-from ifl.methods.parts.averaging import AveragingServer
+from ifl.methods.parts.averaging import AveragingServer, parameters_form
 from ifl.methods.parts.updates import Part, Sending
 from ifl.runs.method import Sends
 
@@ -75,6 +76,10 @@ class LGFedAvg:
         losses = [me.step(x, y) for x, y in me.batches(self.tau)]
         yield from part.averaged()
         return torch.stack(losses)
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect the parameters of the modular block."""
+        return [parameters_form(me.model.modular)]
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return the N base blocks and the one modular block, the server's newest average."""

@@ -9,6 +9,7 @@ import torch
 from ifl.checks import check_made_of, check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
+from ifl.comm.schema import Form
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.anchors import Anchored
 from ifl.runs.method import Sends
@@ -59,6 +60,10 @@ class Local:
         self.anchors.teach_oneself(me, round_number)
         return torch.stack(losses)
         yield  # a conversation without an upload is a generator all the same
+
+    def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
+        """Expect nothing."""
+        return []
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks."""

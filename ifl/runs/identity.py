@@ -62,6 +62,7 @@ READY_MADE: Mapping[str, tuple[str, ...]] = {
 # Settings that came later: by these values they tell no run apart from those of before. The first
 # is the default, in conf/ and in the library (tests/cli/test_defaults.py).
 LATER: Mapping[str, tuple[Any, ...]] = {
+    "adversary._target_": ("ifl.client.adversary.Honest",),
     "anchors._target_": ("ifl.data.anchors.Nowhere",),
     "augment._target_": ("ifl.augment.Distortion",),
     "augment.degrees": (0,),
@@ -100,6 +101,7 @@ LATER_OF: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "covariance": ("diagonal",),
         "nonnegative": (False,),
     },
+    "ifl.methods.ifl.IFL": {"robust": ("none",)},
     "ifl.methods.fl.FL": {"send": ("weights",), "error_feedback": (False,)},
     "ifl.methods.lg_fedavg.LGFedAvg": {"send": ("weights",), "error_feedback": (False,)},
 }

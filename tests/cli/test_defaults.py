@@ -27,7 +27,10 @@ from ifl.runs.identity import LATER, LATER_OF
 Call = Callable[..., Any]
 Facts = dict[tuple[str, str], tuple[object, object]]  # what: (value in yaml, default in code)
 
-GROUPS = ("data", "partition", "clients", "method", "optimizer", "codec", "augment", "anchors")
+GROUPS = (
+    *("data", "partition", "clients", "method", "optimizer", "codec", "augment", "anchors"),
+    "adversary",
+)
 FILES = {(g, o): OmegaConf.load(CONF / g / f"{o}.yaml") for g in GROUPS for o in options(g)}
 BUILT = [option for option, file in FILES.items() if "_target_" in file]
 # An option that begins with ``defaults`` is another one with some values replaced: a preset.
@@ -140,7 +143,13 @@ def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_th
             continue
         assert OmegaConf.select(config, key) == first == default(takers[section], name), key
         assert all(value == 0 for value in same), key  # of noise, where none is 0
-    for section in ("augment", "anchors", "privacy", "evaluate"):  # they came as a whole
+    for section in (
+        "augment",
+        "anchors",
+        "adversary",
+        "privacy",
+        "evaluate",
+    ):  # they came as a whole
         assert {f"{section}.{name}" for name in config[section]} <= {*LATER}
 
 

@@ -21,6 +21,7 @@ TYPED = {  # a few points of each grid
     "open/statistics": "seed=0,1",
     "open/privacy": "seed=0",
     "open/late_vendor": "seed=0,1",
+    "open/byzantine": "seed=0,1 adversary=none,label_flip method.robust=none,median",
     "beyond/pareto": "seed=0",
     "beyond/ablation": "seed=0,1",
     "beyond/choices": "seed=0 optimizer.lr=0.01 optimizer=momentum",
@@ -54,6 +55,8 @@ def fill(root: Path, study: str, best: float = 0.9) -> list[Path]:
         own = best - 0.1 * (method != "ifl") + 0.01 * seed
         cross = own - {"ifl": 0.01, "local": 0.7}.get(method, 0)
         owners = {"ifl": count, "late_vendor": count, "local": count}.get(method, 1)
+        if study == "open/byzantine":
+            owners = count
         matrix = {
             (str(k), str(i)): own if k == i else cross for k in range(owners) for i in range(owners)
         }

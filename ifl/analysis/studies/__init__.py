@@ -6,6 +6,7 @@ from ifl.analysis.studies.beyond import ablation, choices, codecs, frontier, par
 from ifl.analysis.studies.general import draw, summarise, tabulate
 from ifl.analysis.studies.open import (
     alpha,
+    byzantine,
     clients,
     fusion_dim,
     late_vendor,
@@ -19,13 +20,14 @@ from ifl.analysis.studies.open import (
 from ifl.analysis.tables import Table
 
 MODULES = [accuracy_vs_uplink, composition, communication, clients, fusion_dim, alpha, tau]
-MODULES += [optimizer, shard_size, upload_rows, late_vendor, privacy, statistics]
+MODULES += [optimizer, shard_size, upload_rows, late_vendor, privacy, statistics, byzantine]
 MODULES += [pareto, choices, frontier, ablation, codecs]
 _KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
 _ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
 _ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]
 _ORDER += ["open/diversity", "open/depth", "open/optimizer", "open/shard_size"]
-_ORDER += ["open/upload_rows", "open/statistics", "open/privacy", "open/late_vendor"]
+_ORDER += ["open/upload_rows", "open/statistics", "open/privacy"]
+_ORDER += ["open/late_vendor", "open/byzantine"]
 _ORDER += ["beyond/pareto", "beyond/choices", "beyond/frontier"]
 _ORDER += ["beyond/ablation", "beyond/codecs"]
 STUDIES = {name: _KNOWN[name] for name in _ORDER}

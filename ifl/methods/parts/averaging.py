@@ -48,6 +48,11 @@ def told(module: nn.Module) -> Message:
     return Message(**_named(module))
 
 
+def parameters_form(module: nn.Module) -> Form:
+    """Expect what ``told`` tells of a module like this one."""
+    return {name: floats(*tensor.shape) for name, tensor in _named(module).items()}
+
+
 def _named(module: nn.Module) -> dict[str, Tensor]:
     return numbered(state(module))
 
@@ -129,8 +134,7 @@ class Averaging(Newest):
     def __init__(self, module: nn.Module, samples: Mapping[int, int]) -> None:
         super().__init__(module, samples)
         count = Expected((), torch.int64, 1, sum(samples.values()) + 1)
-        shapes = {name: floats(*tensor.shape) for name, tensor in _named(module).items()}
-        self.form: Form = {"samples": count, **shapes}
+        self.form: Form = {"samples": count, **parameters_form(module)}
 
     def reply(self, uploads: Mapping[int, Message]) -> Mapping[int, Message]:
         """Average the uploads and return the average to their senders, who alone hold it now."""

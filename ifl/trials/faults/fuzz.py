@@ -4,7 +4,8 @@ Source of the fuzzer: libFuzzer by way of Atheris (pip install -e ".[test]"). It
 honest messages of every codec in conf/codec and changes bytes; half of the time the header
 and its declared length are kept in step, since nothing else gets past the first check. Read as
 every kind of upload that a method declares, such bytes have to fit, or to raise MessageError,
-in little time and memory.
+in little time and memory. What begins with a byte from 128 on is a frame of packets, to a party or
+to the server (``packets``).
 """
 
 import json
@@ -21,10 +22,12 @@ from pathlib import Path
 from ifl.errors import ConfigError
 from ifl.trials.faults.target import Target
 
-LONGEST = 2048  # bytes of a message
+LONGEST = 4096  # bytes of a message
+FRAMES = b"\x80"  # the first bytes of those that are frames, from this one on
 WORDS = (
     *("F64", "F32", "F16", "BF16", "I64", "I8", "U32", "U16", "U8", "F7", "dtype", "shape"),
     *("data_offsets", "__metadata__", "z", "y", "samples", "params.0", ":", ":scale", "[0]"),
+    *("op", "begin", "reply", "turn", "round", "place", "bases", "busy", "packets", "bodies"),
     *("[3,2]", "99999999", "18446744073709551615", "-1", "0", "{", "}", "[", "]", ",", '\\"'),
 )  # of a header
 
@@ -72,6 +75,11 @@ def fuzz(messages: int, seed: int, say: Callable[[str], None], patience: float =
         f"others raised MessageError; {said['corpus']} of them led to new code, the slowest took "
         f"{1e3 * said['slowest']:.1f} ms, the largest {said['largest'] / 1e3:.0f} kB"
     )
+    say(
+        f"{said['frames']} frames to a party and to the server: {said['answered']} were answered "
+        f"or taken in, all others raised an error of the project; the slowest took "
+        f"{1e3 * said['slowest_frame']:.1f} ms, the largest {said['largest_frame'] / 1e3:.0f} kB"
+    )
     return bool(said["seen"] >= messages)
 
 
@@ -83,21 +91,27 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
     with atheris.instrument_imports(include=["ifl"]):
         import ifl.comm.channel  # noqa: F401 (and all that it takes to decode)
         from ifl.trials.faults.codecs import codecs
+        from ifl.trials.faults.packets import Packets
+    packets = Packets()
     target, corpus = Target(codecs()), folder / "corpus"
     corpus.mkdir()
-    for number, message in enumerate(target.honest()):
+    for number, message in enumerate([*target.honest(), *packets.honest()]):
         (corpus / str(number)).write_bytes(message)
     words = folder / "words"
     words.write_text("".join(f'"{word}"\n' for word in WORDS), encoding="utf-8")
     tracemalloc.start()
     for message in target.honest():
         target(message)
+    for message in packets.honest():
+        packets(message)
 
     def one(data: bytes) -> None:
-        target(data)
+        (packets if data[:1] >= FRAMES else target)(data)
         if target.seen >= messages:
             kept = ("seen", "fitted", "slowest", "largest")
             said = {name: getattr(target, name) for name in kept}
+            said |= {"frames": packets.seen, "answered": packets.fitted}
+            said |= {"slowest_frame": packets.slowest, "largest_frame": packets.largest}
             said |= {"codecs": list(target.codecs), "corpus": len(list(corpus.iterdir()))}
             (folder / "figures.json").write_text(json.dumps(said), encoding="utf-8")
             os._exit(0)
@@ -105,6 +119,8 @@ def _fuzz(messages: int, seed: int, folder: Path) -> None:
     def change(data: bytes, longest: int, number: int) -> bytes:
         which = random.Random(number)
         if which.random() < 0.5 or len(data) < 10:
+            return bytes(atheris.Mutate(data, longest))
+        if data[:1] >= FRAMES:  # a head is as long as the bytes before it say, in four of them
             return bytes(atheris.Mutate(data, longest))
         changed = in_step(data, lambda part: atheris.Mutate(part, max(len(part), 64)), which)
         return changed[:longest]
