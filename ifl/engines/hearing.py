@@ -39,6 +39,9 @@ class Hearing:
             MessageError: it fits no form, or is of another round, or has been said before.
         """
         if "place" not in asked.head:
+            with refusing(self.client, asked):
+                if asked.op == "reply" and self._forms:
+                    raise MessageError("it holds no message, and the method expects one")
             return None
         with refusing(self.client, asked):
             where = place(asked.head, number)

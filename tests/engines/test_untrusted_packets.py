@@ -91,6 +91,7 @@ NAN = torch.full((24, DIM), torch.nan)
         (body(z=torch.zeros(10**5, DIM), y=Y), "bytes, allowed are "),
         (lambda p, told: replace(p, body=p.body[:-1]), "its tensors end at byte"),
         (lambda p, told: replace(p, body=b""), "0 bytes are cut off within the header"),
+        (lambda p, told: Packet({"op": "reply", "turn": 1}), "it holds no message, and the method"),
         (first_again, "it is of round 1, and this is round 2"),
         (lambda p, told: replace(p, head={**p.head, "turn": 2}), "its turn is 2, expected 1"),
         (lambda p, told: replace(p, head={**p.head, "turn": None}), "its turn is None, expected a"),
