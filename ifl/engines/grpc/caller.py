@@ -69,10 +69,12 @@ class Caller:
             LostError: there is no server, or not any more.
             MessageError: it says what is no message.
         """
-        self._heard, missing = time.monotonic(), False
+        self._heard, missing, twice = time.monotonic(), False, None
         while not self._talk():
-            if why := refusal(self._place, self._certificates):
+            why = refusal(self._place, self._certificates)
+            if why and why == twice:  # not of a server that is just being ended
                 raise RefusedError(why)
+            twice = why
             host, port = self._place
             if time.monotonic() - self._heard > self._patience:
                 raise LostError(
@@ -156,20 +158,31 @@ def refusal(place: tuple[str, int], certificates: Certificates) -> str | None:
             socket.create_connection((host, port), 5.0) as plain,
             context.wrap_socket(plain, server_hostname=SERVER) as secure,
         ):
-            secure.recv(1)  # of TLS 1.3, a certificate is refused when something is read
+            # TLS 1.3 refuses a certificate after the handshake; gRPC hangs up without a word.
+            if secure.recv(1) == b"":
+                return (
+                    f"{where} refuses the certificate in {certificates.folder}; ask for one of its "
+                    "authority"
+                )
     except ssl.SSLCertVerificationError as error:
         return (
             f"{where} is refused: its certificate is not one of {SERVER!r} by the authority in "
             f"{certificates.folder / CA} ({error.verify_message})"
         )
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        pass  # a server that ends, too, hangs up in the middle
     except ssl.SSLError as error:
         reason = str(error.reason or error)
         if "ALERT" in reason:
             return (
                 f"{where} refuses the certificate in {certificates.folder} "
-                f"({reason.lower().replace('_', ' ')}); ask for one of its authority"
+                f"({_spelled(reason)}); ask for one of its authority"
             )
-        return f"{where} is refused: it speaks no TLS ({reason.lower().replace('_', ' ')})"
+        return f"{where} is refused: it speaks no TLS ({_spelled(reason)})"
     except OSError:
         pass  # nobody is there: that is no refusal
     return None
+
+
+def _spelled(reason: str) -> str:
+    return reason.lower().replace("_", " ")

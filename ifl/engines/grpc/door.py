@@ -119,11 +119,13 @@ class Door:
 
 
 def _pump(source: socket.socket, target: socket.socket) -> None:
-    """Pass on all that comes, until one of the two ends."""
-    with suppress(OSError):
+    """Pass on all that comes, to the end of it; what is still on its way back is left alone."""
+    try:
         while data := source.recv(CHUNK):
             target.sendall(data)
-    _shut(source, target)
+        target.shutdown(socket.SHUT_WR)
+    except OSError:
+        _shut(source, target)
 
 
 def _shut(*sockets: socket.socket) -> None:

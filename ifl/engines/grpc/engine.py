@@ -12,15 +12,14 @@ from pathlib import Path
 
 from ifl.checks import check_above
 from ifl.engines.base import Answer, Packet
-from ifl.engines.frames import busy, framed
 from ifl.engines.grpc.certificates import SERVER, Authority, read_certificates
-from ifl.engines.grpc.envelopes import packets_of
+from ifl.engines.grpc.exchange import exchanged
 from ifl.engines.grpc.hosting import name_of, serve
 from ifl.engines.grpc.listener import Listener, options
 from ifl.engines.grpc.needed import check_installed
 from ifl.engines.hosts import Host
 from ifl.engines.processes import Processes
-from ifl.errors import IFLError, LostError, MessageError, PartyError
+from ifl.errors import LostError, PartyError
 
 ADDRESS = "127.0.0.1:0"
 MOST = 1000  # parties
@@ -91,33 +90,14 @@ class Grpc(Processes):
         assert self._listener is not None
         self.exchanges += 1
         start = time.perf_counter()
-        frames = {name_of(k): framed({k: packets}) for k, packets in asked.items()}
-        answered = self._listener.exchange(frames, self._timeout, GRACE_SECONDS)
-        spent: dict[int, float] = defaultdict(float)  # by host, which works on one at a time
-        found: dict[int, list[Answer]] = {}
+        names = {k: name_of(k) for k in asked}
+        answers, spent = exchanged(self._listener, asked, names, self._timeout, GRACE_SECONDS)
         homes = {k: host for host in self._running for k in host.clients}
-        for k, packets in asked.items():
-            answer = answered[name_of(k)]
-            if isinstance(answer, LostError):
-                found |= self._lost(homes[k], [k])
-                continue
-            try:
-                theirs = checked_answers(packets_of(answer, k), packets)
-                spent[id(homes[k])] += busy(answer)
-            except IFLError as error:
-                theirs = [error]
-            found[k] = self._named(k, theirs)
-        self._waited += time.perf_counter() - start - max(spent.values(), default=0.0)
-        return found
-
-
-def checked_answers(answers: list[Answer], asked: Sequence[Packet]) -> list[Answer]:
-    """Return the answers to packets: one to each, up to the first that is an exception.
-
-    Raises:
-        MessageError: there are others.
-    """
-    early = bool(answers) and isinstance(answers[-1], Exception)
-    if len(answers) != len(asked) and not (early and len(answers) < len(asked)):
-        raise MessageError(f"{len(answers)} answers came to {len(asked)} packets")
-    return answers
+        by_host: dict[int, float] = defaultdict(float)  # each works on one client at a time
+        for k, seconds in spent.items():
+            by_host[id(homes[k])] += seconds
+        for k, theirs in answers.items():
+            lost = isinstance(theirs[-1], LostError)
+            answers[k] = self._lost(homes[k], [k])[k] if lost else self._named(k, theirs)
+        self._waited += time.perf_counter() - start - max(by_host.values(), default=0.0)
+        return answers

@@ -41,6 +41,11 @@ class Line:
         """Whether it has a stream."""
         return self._here
 
+    @property
+    def restarted(self) -> bool:
+        """Whether its party was started anew since ``renew``."""
+        return self._restarted
+
     def serve(self, requests: Iterator[bytes], context: Any, hello: Envelope) -> Iterator[bytes]:
         """Yield what is asked of the party, and take in its answers, while this stream lasts."""
         import grpc

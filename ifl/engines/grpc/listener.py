@@ -167,6 +167,7 @@ class Listener:
             said, reason = {}, str(error)
         self._door.let_in(_port(context))
         if reason is not None:
+            reason = plain_text(reason)
             called = said.get("name", name)
             self._say(f"{plain_text(str(called))} is refused: {reason}")
             context.abort(grpc.StatusCode.PERMISSION_DENIED, reason)
