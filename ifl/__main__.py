@@ -1,7 +1,8 @@
 """Dispatches the commands: ifl [key=value ...] runs, ifl plot FOLDER draws; so does python -m ifl.
 
 Every other command is named by its first word; each has its own --help. Export, validate and
-compose are for trained blocks as files.
+compose are for trained blocks as files; server, vendor and certificates for federations among
+machines.
 """
 
 import sys
@@ -14,6 +15,9 @@ COMMANDS = {
     "export": "ifl.cli.blocks.export",
     "validate": "ifl.cli.blocks.validate",
     "compose": "ifl.cli.blocks.compose",
+    "server": "ifl.cli.vendors.server",
+    "vendor": "ifl.cli.vendors.vendor",
+    "certificates": "ifl.cli.vendors.certificates",
     "attack": "ifl.trials.attack.command",
     "bench": "ifl.trials.bench.command",
     "bench-changes": "ifl.trials.bench.changes",

@@ -45,6 +45,14 @@ class PartyError(IFLError):
     """A party raised what is no error of ours, or is no longer there."""
 
 
+class LostError(PartyError):
+    """A party is no longer there, or does not answer in time."""
+
+
+class RefusedError(IFLError):
+    """A server and a party do not let each other in: names, certificates or terms differ."""
+
+
 class LauncherError(IFLError):
     """The launcher of a sweep refused a run, or lost one."""
 

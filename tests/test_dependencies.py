@@ -14,7 +14,7 @@ else:
     import tomli as tomllib  # comes with pytest
 
 PACKAGES = {"PIL": "pillow", "fluke": "fluke-fl", "hydra": "hydra-core", "mlflow": "mlflow-skinny"}
-PACKAGES |= {"sklearn": "scikit-learn"}
+PACKAGES |= {"grpc": "grpcio", "sklearn": "scikit-learn"}
 PACKAGES |= {"yaml": "pyyaml"}
 OURS = {"ifl", "hydra_plugins"}
 

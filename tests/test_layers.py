@@ -12,6 +12,7 @@ LAYERS = [  # each may import what stands below it, and nothing beside it
     ["__main__"],
     ["trials"],
     ["cli"],
+    ["vendors"],
     ["blocks"],
     ["analysis", "federation"],
     ["engines"],
@@ -66,6 +67,7 @@ def test_no_method_imports_another(path: Path) -> None:
 
 LIGHT = ["ifl", "ifl.cli.run", "ifl.cli.plot", "hydra_plugins.ifl_grid"]
 LIGHT += ["ifl.runs.folder", "ifl.runs.identity", "ifl.runs.lock", "ifl.runs.journal"]
+LIGHT += ["ifl.cli.vendors.server", "ifl.cli.vendors.vendor", "ifl.cli.vendors.certificates"]
 LIGHT += ["ifl.cli.blocks.export", "ifl.cli.blocks.validate", "ifl.cli.blocks.compose"]
 LIGHT += ["ifl.runs.provenance", "ifl.analysis.report.sections", "ifl.analysis.studies"]
 

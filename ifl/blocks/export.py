@@ -98,7 +98,7 @@ def card_of(
         classes=names or [str(number) for number in range(agreed["classes"])],
         method=method["title"],
         rounds=about["totals"]["rounds"],
-        run=run_digest(trained.path, str(about.get("data_digest"))),
+        run=str(about.get("run") or run_digest(trained.path, str(about.get("data_digest")))),
         data=about.get("data") or config["data"]["name"],
         data_sha256=str(about["data_digest"]),
         accuracies=[

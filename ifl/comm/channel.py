@@ -171,6 +171,14 @@ class Channel:
             raise MessageError(f"it has {len(payload)} bytes, allowed are {limit}")
         return self._decoded(parse(self._unpacked(payload, limit)), place, None, self.agreed)
 
+    def counted(self, payload: bytes) -> dict[str, int]:
+        """Return the bytes by kind of a payload, as the ledger counts one.
+
+        Raises:
+            MessageError: it is no message.
+        """
+        return shared_out(sizes(parse(self._unpacked(payload, UNPACKED_LIMIT))), len(payload))
+
     def _decoded(
         self, received: Parsed, place: Place, form: Form | None, agreed: Mapping[str, int]
     ) -> Message:

@@ -98,7 +98,7 @@ def tested_afar(
     }
     z |= {k: outputs(base, x) for k, base in bases.items() if at_base[k] == SERVER}
     found: dict[Pair, Tensor] = {}
-    for group in _groups(z):
+    for group in groups(z):
         asked = {}
         body = save({k: z[k].contiguous() for k in group})
         for i, modular in modulars.items():
@@ -116,7 +116,7 @@ def tested_afar(
     return {(k, i): found[k, i].cpu() for k in bases for i in partners[k]}
 
 
-def _groups(z: Mapping[str, Tensor]) -> Iterator[list[str]]:
+def groups(z: Mapping[str, Tensor]) -> Iterator[list[str]]:
     """Yield owners whose z go into one packet."""
     group: list[str] = []
     size = 0

@@ -10,7 +10,7 @@ import pickle
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BytesIO
 from multiprocessing import connection, get_context, parent_process
@@ -34,13 +34,19 @@ DEAF = [n for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]  # the
 
 
 class Host:
-    """A process that holds some of the parties; ends with its parent, whatever ends that."""
+    """A process that holds some of the parties; ends with its parent, whatever ends that.
 
-    def __init__(self, number: int) -> None:
+    Args:
+        number: tells it from others.
+        serves: what it runs: ``serve``, or another function of its pipe and what follows.
+        told: what it takes besides.
+    """
+
+    def __init__(self, number: int, serves: Callable[..., None] | None = None, *told: str) -> None:
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=serve, args=(theirs,), name=f"ifl-host-{number}", daemon=True
+            target=serves or serve, args=(theirs, *told), name=f"ifl-host-{number}", daemon=True
         )
         with _deaf():
             self.process.start()
@@ -99,36 +105,45 @@ def _deaf() -> Iterator[None]:
 
 def serve(pipe: Connection) -> None:
     """Answer frames until the pipe is closed, in a process of its own."""
-    for name in DEAF:
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
-    Thread(target=_watch_parent, daemon=True).start()
+    follow_parent()
     local, party = Local(), None
     with suppress(EOFError, OSError, MessageError):  # what is no frame is not gone on from
         while True:
             head, start = pipe.recv_bytes(), time.perf_counter()
             if head.startswith(b"{"):
                 asked = unframed(_read(pipe, head))
-                answers = local.exchange(_decoded(asked, party))
+                answers = local.exchange(decoded(asked, party))
             else:
-                agreed = pickle.loads(head)
-                torch.set_num_threads(agreed["threads"])
-                sys.path[:] = agreed["path"]
-                parties, answers = _taken(pipe.recv_bytes())
+                parties, answers = taken(head, pipe.recv_bytes())
                 party = parties[0] if parties else None
                 local.open(parties, in_turn)
             for part in framed(answers, time.perf_counter() - start):
                 pipe.send_bytes(part)
 
 
-def _taken(pickled: bytes) -> tuple[list[Party], dict[int, list[Answer]]]:
-    """Return the parties, and an empty answer, or why there are none."""
+def follow_parent() -> None:
+    """Hear no signal that is for the parent, and end with it."""
+    for name in DEAF:
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    Thread(target=_watch_parent, daemon=True).start()
+
+
+def taken(head: bytes, pickled: bytes) -> tuple[list[Party], dict[int, list[Answer]]]:
+    """Return the parties, and an empty answer, or why there are none.
+
+    Args:
+        head, pickled: what ``Host.deal`` sent.
+    """
+    agreed = pickle.loads(head)
+    torch.set_num_threads(agreed["threads"])
+    sys.path[:] = agreed["path"]
     try:
         return pickle.loads(pickled), {}
     except Exception as error:  # a class that cannot be imported here, or whatever it does then
         return [], {-1: [error]}
 
 
-def _decoded(asked: dict[int, list[Answer]], party: Party | None) -> dict[int, list[Packet]]:
+def decoded(asked: dict[int, list[Answer]], party: Party | None) -> dict[int, list[Packet]]:
     """Return packets with what their bodies decode to: that of a broadcast once for all."""
     known: dict[tuple[int, Place], Message] = {}
     found: dict[int, list[Packet]] = {}

@@ -25,6 +25,7 @@ class Conducted:
     Args:
         present: clients in it.
         refused: uploads.
+        lost: clients that left in the middle of it.
         losses: (steps,) of each client that is done, if it has any.
         of_server: likewise.
         left: the last reply of each client that has not got it.
@@ -34,6 +35,7 @@ class Conducted:
     number: int
     present: int = 0
     refused: int = 0
+    lost: int = 0
     losses: dict[int, Tensor | None] = field(default_factory=dict)
     of_server: Tensor | None = None
     left: dict[int, Packet] = field(default_factory=dict)
@@ -43,7 +45,7 @@ class Conducted:
     def outcome(self) -> Outcome:
         """The outcome, once it is settled."""
         loss = mean_loss([*self.losses.values(), self.of_server])
-        return Outcome(loss, self.present - self.refused, self.refused)
+        return Outcome(loss, self.present - self.refused - self.lost, self.refused)
 
 
 def mean_loss(losses: Iterable[Tensor | None]) -> float | None:

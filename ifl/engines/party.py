@@ -101,7 +101,7 @@ class Party:
         self.hearing.begin_round()
         self._anneal()
         self.client.watch.begin_round()
-        missed = self.hearing.message(asked, self._round)
+        missed = self.received(asked)
         self._talk = self.method.client_round(self.client, self._round, missed)
         return self._spoken(0, None)
 
@@ -113,7 +113,11 @@ class Party:
                 raise MessageError("it has no round to go on with")
             if turn != self._sent:
                 raise MessageError(f"its turn is {turn}, expected {self._sent}")
-        return self._spoken(turn, self.hearing.message(asked, self._round))
+        return self._spoken(turn, self.received(asked))
+
+    def received(self, asked: Packet) -> Reply:
+        """Return what ``Hearing.message`` does of this round."""
+        return self.hearing.message(asked, self._round)
 
     def leave(self, asked: Packet) -> Packet:
         """Leave the round: the server has refused the upload."""

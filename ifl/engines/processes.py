@@ -35,6 +35,7 @@ class Processes:
     """
 
     live, ahead = False, True
+    name = "processes"
 
     def __init__(self, hosts: int | None = None) -> None:
         if hosts is not None:
@@ -60,6 +61,7 @@ class Processes:
         try:
             if not self._dealt:
                 self._deal()
+                self._dealt = True
             return self._exchange(asked)
         except BaseException:  # Ctrl-C, too: answers may be on their way that nobody waits for
             self.close()
@@ -103,7 +105,7 @@ class Processes:
         """
         cost = 1e3 * self._waited / max(self.exchanges, 1)
         told = {"hosts": len(self._used()), "exchanges": self.exchanges}
-        return {"name": "processes", **told, "overhead_ms_per_exchange": round(cost, 2)}
+        return {"name": self.name, **told, "overhead_ms_per_exchange": round(cost, 2)}
 
     def _used(self) -> list[range]:
         """Return the clients of each host."""
@@ -116,7 +118,7 @@ class Processes:
         groups = [[self._parties[numbers[place]] for place in share] for share in shares]
         bundles = [self._pickled(group) for group in groups]
         while len(self._running) < len(groups):
-            self._running.append(Host(len(self._running)))
+            self._running.append(self._started(len(self._running)))
         for host in self._running[len(groups) :]:
             host.clients = []
         pairs = [*zip(self._running, groups, bundles, strict=False)]
@@ -133,11 +135,14 @@ class Processes:
             if answers:
                 names = ", ".join(party.client.name for party in group)
                 raise ConfigError(
-                    f"engine=processes cannot make {names} again in a process of their own: "
+                    f"engine={self.name} cannot make {names} again in a process of their own: "
                     f"{answers[-1][0]}; put their classes where a process can import them, or use "
                     f"engine=local"
                 )
-        self._dealt = True
+
+    def _started(self, number: int) -> Host:
+        """Return a process that waits for parties."""
+        return Host(number)
 
     def _pickled(self, group: Sequence[Party]) -> bytes:
         try:
@@ -148,15 +153,15 @@ class Processes:
                     pickled([party])
                 except Exception as error:
                     raise ConfigError(
-                        f"engine=processes cannot send {party.client.name} to a process of its "
+                        f"engine={self.name} cannot send {party.client.name} to a process of its "
                         f"own: {error}; let what its network, optimisers and method hold be what "
                         "pickle takes (no lambda, no class within a function), or use engine=local"
                     ) from error
-            raise ConfigError(f"engine=processes: {first}; use engine=local") from first
+            raise ConfigError(f"engine={self.name}: {first}; use engine=local") from first
 
     def _not_begun(self, host: Host) -> PartyError:
         return PartyError(
-            f"a process of engine=processes {host.lost()} before it was ready; a script of your "
+            f"a process of engine={self.name} {host.lost()} before it was ready; a script of your "
             'own needs if __name__ == "__main__": around what it does; engine=local starts none'
         )
 

@@ -29,8 +29,11 @@ ANSWERS: Mapping[str, Collection[str]] = {
     "z": ("z",),
     "score": ("score",),
     "guess": ("guess",),
-    "keep": ("state",),
+    "keep": ("state", "kept"),  # the latter by a vendor, who keeps it to itself
     "load": ("loaded",),
+    "judge": ("judge",),
+    "traffic": ("traffic",),
+    "finish": ("finished",),
 }
 
 

@@ -19,10 +19,8 @@ from ifl.engines.outcome import Conducted, Outcome
 from ifl.engines.parties import Parties, answered
 from ifl.engines.party import Party
 from ifl.engines.strict import losses_of
-from ifl.errors import DivergenceError, MessageError
-from ifl.federation.evaluation import (
-    Evaluation,
-)
+from ifl.errors import DivergenceError, LostError, MessageError
+from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
 from ifl.methods.base import Method, Server
@@ -41,7 +39,12 @@ class Rounds:
         evaluation: which compositions are tested.
         transport: the way to the parties, which are in this process if it is not given.
         adversary: changes what the clients that lie upload.
+
+    Attributes:
+        skips_lost: a round goes on without a client that is lost in it, and does not end the run.
     """
+
+    skips_lost = False
 
     def __init__(
         self,
@@ -114,7 +117,7 @@ class Rounds:
         before, self._last = self._last, Conducted(number)
         self.channel.begin_round(number)
         self._anneal(number)
-        present = self.participation.present(self.clients, self.training.seed, number)
+        present = self._present(number)
         if not present:
             self._settle(before)
             self._last.settled = True
@@ -126,10 +129,15 @@ class Rounds:
             begin = packet_of(missed.get(client.number), op="begin", round=number)
             asked.setdefault(client.number, []).append(begin)
         answers = self.parties.exchange(asked)
-        self._finish(before, {k: answers[k].pop(0) for k in before.left})
+        first = {k: its.pop(0) if len(its) > 1 else its[0] for k, its in answers.items()}
+        self._finish(before, {k: first[k] for k in before.left})
         with self._told(number):
-            self._conduct({c.number: answers[c.number][0] for c in present})
+            self._conduct({c.number: (answers[c.number] or [first[c.number]])[0] for c in present})
         return self._last
+
+    def _present(self, number: int) -> Sequence[Client]:
+        """Return the clients that take part in a round."""
+        return self.participation.present(self.clients, self.training.seed, number)
 
     def settle(self) -> None:
         """Deliver the last replies of the last round, if they are left."""
@@ -157,6 +165,9 @@ class Rounds:
         """Keep the losses of those who are done; return the uploads of the others."""
         uploads = {}
         for k, answer in answers.items():
+            if isinstance(answer, LostError) and self.skips_lost:
+                done.lost += 1
+                continue
             packet = answered(answer)
             if packet.op == "upload":
                 uploads[k] = packet
@@ -171,7 +182,10 @@ class Rounds:
             uploads = self._sorted(this, answers)
             arrived = self.reception.receive(uploads, turn)
             gone = uploads.keys() - arrived.keys()
-            self.parties.ask({k: Packet({"op": "leave"}) for k in gone})
+            left = self._exchanged({k: Packet({"op": "leave"}) for k in gone})
+            for answer in left.values():
+                if not (isinstance(answer, LostError) and self.skips_lost):
+                    answered(answer)
             this.refused += len(gone)
             replies: Mapping[int, Message] = {}
             if arrived:

@@ -136,7 +136,7 @@ def run(
             raise
         spent, downlink = time.monotonic() - start, ledger.totals[DOWNLINK]
         measured = metrics(result.counts, table) if result else {}
-        its = partial(_row, number, uplink, downlink, result, spent)
+        its = partial(row_of, number, uplink, downlink, result, spent)
         this = _Waiting(done, its, result, ledger.close_round(), measured)
         if not done.settled:
             waiting.append(this)
@@ -216,9 +216,10 @@ class _Waiting:
     metrics: Mapping[Pair, tuple[float, float, float | None]]
 
 
-def _row(
+def row_of(
     number: int, up: int, down: int, result: Compositions | None, spent: float, outcome: Outcome
 ) -> Round:
+    """Return the row of a round; ``up`` and ``down`` are totals, ``spent`` seconds."""
     return Round(
         round=number,
         uplink_bytes=up,

@@ -35,8 +35,11 @@ class Checkpoint:
     state: State
 
 
-def write(run: Path, number: int, state: State) -> None:
+def write(run: Path, number: int, state: State, keep: int = 1) -> None:
     """Make the state after round ``number`` the checkpoint of the folder ``run``.
+
+    Args:
+        keep: how many stay: this one, and the last of those before it.
 
     Raises:
         ConfigError: the state holds what is neither tensor nor plain value.
@@ -59,25 +62,37 @@ def write(run: Path, number: int, state: State) -> None:
     partial.rename(whole)
     _sync_folder(whole.parent)
     _sync_folder(run)
+    before = sorted((n for n in held(run) if n < number), reverse=True)[: keep - 1]
+    kept = {whole.name, *(f"round-{n}" for n in before)}
     for other in whole.parent.iterdir():
-        if other != whole and OWN.fullmatch(other.name):  # what else lies there is a user's
+        if other.name not in kept and OWN.fullmatch(other.name):  # what else is there is a user's
             shutil.rmtree(other)
 
 
 def newest(run: Path) -> Checkpoint | None:
     """Return the newest whole checkpoint of a run's folder, if there is one."""
-    found = {path.name.removeprefix("round-"): path for path in (run / FOLDER).glob("round-*")}
-    for number in sorted(filter(str.isdecimal, found), key=int, reverse=True):
-        path = found[number]
-        try:
-            payload = (path / TENSORS).read_bytes()
-            rest = json.loads((path / REST).read_text(encoding="utf-8"))
-            told = rest.pop("sha256")
-        except (OSError, ValueError, KeyError, TypeError):
-            continue
-        if told == _checksum(payload, rest) and rest["format"] == FORMAT:
-            return Checkpoint(rest["round"], _put_back(rest["state"], load(payload)))
-    return None
+    found = (at(run, number) for number in sorted(held(run), reverse=True))
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+
+
+def held(run: Path) -> list[int]:
+    """Return the rounds of which a run's folder has checkpoints, whole or not."""
+    names = [path.name.removeprefix("round-") for path in (run / FOLDER).glob("round-*")]
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def at(run: Path, number: int) -> Checkpoint | None:
+    """Return the checkpoint of a round, if there is a whole one."""
+    path = run / FOLDER / f"round-{number}"
+    try:
+        payload = (path / TENSORS).read_bytes()
+        rest = json.loads((path / REST).read_text(encoding="utf-8"))
+        told = rest.pop("sha256")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if told != _checksum(payload, rest) or rest["format"] != FORMAT:
+        return None
+    return Checkpoint(rest["round"], _put_back(rest["state"], load(payload)))
 
 
 def to_bytes(state: State) -> bytes:

@@ -33,10 +33,11 @@ read_once.read(ifl.cli.run.CONF)
 gc.freeze()
 for line in sys.stdin:
     asked = json.loads(line)
-    child = os.fork()
+    child = asked.get("wait") or os.fork()
     if child == 0:
         break
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    beside = asked.get("beside")  # say its number at once, and wait when asked to
+    print(child if beside else os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 else:
     os._exit(0)
 for number, path in enumerate((os.devnull, asked["out"], asked["err"])):
@@ -81,15 +82,40 @@ def forked(typed: list[str], environment: dict[str, str]) -> Ended:
     """Run a script with these arguments in a process that has loaded its modules already."""
     with tempfile.NamedTemporaryFile() as out, tempfile.NamedTemporaryFile() as err:
         asked = {"typed": typed, "environment": environment, "folder": os.getcwd()}
-        asked |= {"out": out.name, "err": err.name}
-        warm = server()
-        assert warm.stdin is not None
-        assert warm.stdout is not None
-        warm.stdin.write(json.dumps(asked) + "\n")
-        warm.stdin.flush()
-        code = int(warm.stdout.readline())
+        code = told({**asked, "out": out.name, "err": err.name})
         said = [Path(file.name).read_text(encoding="utf-8") for file in (out, err)]
     return subprocess.CompletedProcess(typed, code, *said)
+
+
+def told(asked: dict[str, object]) -> int:
+    """Tell the process that others are forked from what to do; return the number that it says."""
+    warm = server()
+    assert warm.stdin is not None
+    assert warm.stdout is not None
+    warm.stdin.write(json.dumps(asked) + "\n")
+    warm.stdin.flush()
+    return int(warm.stdout.readline())
+
+
+class Beside:
+    """A command in such a process, while this one goes on.
+
+    Args:
+        typed: a script and its arguments.
+        log: takes what it says.
+    """
+
+    def __init__(self, typed: list[str], log: Path) -> None:
+        log.touch()
+        self.log = log
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        asked: dict[str, object] = {"typed": typed, "environment": environment}
+        asked |= {"folder": os.getcwd(), "out": str(log), "err": str(log), "beside": True}
+        self.pid = told(asked)
+
+    def wait(self) -> int:
+        """Return its exit code once it has ended."""
+        return told({"wait": self.pid})
 
 
 @cache

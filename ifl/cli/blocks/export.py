@@ -31,8 +31,12 @@ def main() -> int:
         from ifl.blocks.export import export_block
         from ifl.blocks.files import check_free
         from ifl.federation.trained import load
+        from ifl.runs.folder import read_about
 
         check_free(options.out)
+        about = read_about(options.run) or {}
+        if "imports" in about:  # a vendor's folder: its network lies beside its vendor.yaml
+            sys.path.insert(0, str(about["imports"]))
         trained = load(options.run)
         block = export_block(
             trained,

@@ -1,0 +1,1 @@
+"""Commands for federations among vendors: server, vendor, certificates."""
