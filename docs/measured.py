@@ -91,7 +91,8 @@ class Cell:
         else:
             halves = (f"{self.column}, ±", f"{self.column}_half_width")
             half = next((rows[0][name] for name in halves if rows[0].get(name)), "nan")
-            mean = float(rows[0][self.column] or "nan") * scale
+            said = rows[0][self.column]
+            mean = float(said if said not in ("", "-") else "nan") * scale
             note = rows[0].get(f"{self.column}, note", "")
             seeds = self._seeds(rows[0], mean, float(half) * scale, scale)
             value = Value(mean, float(half) * scale, digits, note, seeds)

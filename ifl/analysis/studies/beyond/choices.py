@@ -15,7 +15,7 @@ from ifl.analysis.charts import finish, look, panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.metrics import last
 from ifl.analysis.studies.base import Claim, Study, accuracy_of, final
-from ifl.analysis.studies.terms import whose
+from ifl.analysis.studies.terms import ROUNDS, whose
 from ifl.analysis.tables import PERCENT, Cell, Table, over_seeds
 
 FORMAT = ("codec.", "fusion.", "optimizer.")  # what all methods are tried with
@@ -24,8 +24,9 @@ WITHIN = 1.0  # points below a method's best that a cheaper format may be
 
 
 def setting_of(run: Run) -> str:
-    """Name method, format and optimiser."""
-    return f"{whose(run)}, {format_of(run)}, {optimizer_name(run)}"
+    """Name method, format and optimiser, and the rounds where they are fewer."""
+    name = f"{whose(run)}, {format_of(run)}, {optimizer_name(run)}"
+    return f"{name}, {run.config['rounds']} rounds" if 1 < run.config["rounds"] < ROUNDS else name
 
 
 def format_of(run: Run) -> str:
