@@ -88,8 +88,13 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
 
 
 def ceilings(groups: Sequence[Group]) -> list[Group]:
-    """Return who sends nothing, or everything at once: with distorted images, if there are such."""
-    quiet = silent(groups)
+    """Return who sends nothing, or everything at once, with the clients that most have.
+
+    With distorted images, if there are such.
+    """
+    clients = [str(group.runs[0].choices.get("clients")) for group in groups]
+    usual = max(clients, key=clients.count)
+    quiet = [g for g in silent(groups) if str(g.runs[0].choices.get("clients")) == usual]
     return [g for g in quiet if g.runs[0].choices.get("augment") != "none"] or quiet
 
 
