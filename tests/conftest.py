@@ -162,8 +162,10 @@ def equal(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool
 
 
 def play(federation: Federation, rounds: int) -> list[list[tuple[str, int, str, int]]]:
-    """Conduct rounds and return the ledger's rows of each."""
+    """Conduct rounds from the first one, again if need be; return the ledger's rows of each."""
     rows = []
+    for party in federation.engine.parties.here:
+        party.forget()
     for number in range(1, rounds + 1):
         federation.engine.round(number)
         rows.append(federation.engine.channel.ledger.close_round())

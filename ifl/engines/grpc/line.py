@@ -43,7 +43,7 @@ class Line:
 
     @property
     def restarted(self) -> bool:
-        """Whether its party was started anew since ``renew``."""
+        """True if its party was started anew since ``renew``."""
         return self._restarted
 
     def serve(self, requests: Iterator[bytes], context: Any, hello: Envelope) -> Iterator[bytes]:
