@@ -70,7 +70,7 @@ class VendorParty(Party):
 
     @property
     def run(self) -> str | None:
-        """What tells the run that it takes part in from others."""
+        """The run that it takes part in, as the server tells it from others."""
         return self._run
 
     def frame(self, frame: Frame) -> Frame:

@@ -38,12 +38,12 @@ class Line:
 
     @property
     def here(self) -> bool:
-        """Whether it has a stream."""
+        """True if it has a stream."""
         return self._here
 
     @property
     def restarted(self) -> bool:
-        """Whether its party was started anew since ``renew``."""
+        """True if its party was started anew since ``renew``."""
         return self._restarted
 
     def serve(self, requests: Iterator[bytes], context: Any, hello: Envelope) -> Iterator[bytes]:
