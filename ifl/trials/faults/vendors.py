@@ -15,7 +15,7 @@ from pathlib import Path
 
 import ifl.vendors.server
 import ifl.vendors.vendor  # noqa: F401
-from ifl.__main__ import main
+from ifl.cli.vendors import server, vendor
 from ifl.engines.grpc.certificates import SERVER, Authority
 from ifl.runs.wholeness import digests
 from ifl.trials.faults.processes import PATIENCE, FaultError, temporary_folder
@@ -43,8 +43,9 @@ class Party:
 
     def _main(self) -> None:
         sys.stdout = sys.stderr = self.log.open("a", buffering=1, encoding="utf-8")
-        sys.argv = ["ifl", *self.typed]
-        sys.exit(main())
+        command, *words = self.typed
+        sys.argv = [f"ifl {command}", *words]
+        sys.exit(server.main() if command == "server" else vendor.main())
 
     def again(self) -> "Party":
         """Kill it, if it has not ended, and start it again."""
@@ -70,10 +71,10 @@ class Trial:
         typed = {SERVER: ["server", str(self.folder / "agreed.yaml"), "--address", address]}
         typed[SERVER] += ["--certificates", str(self.folder / "certificates" / SERVER)]
         typed[SERVER] += ["--folder", str(place / "run"), "--grace", "1"]
-        for number, vendor in enumerate(NAMES):
+        for number, who in enumerate(NAMES):
             settings = {
-                **{"name": vendor, "agreed": "../agreed.yaml", "server": address},
-                **{"certificates": f"../certificates/{vendor}", "folder": vendor},
+                **{"name": who, "agreed": "../agreed.yaml", "server": address},
+                **{"certificates": f"../certificates/{who}", "folder": who},
                 **{"patience": 60, "seed": 100 + number, "data": "breast_cancer"},
                 "network": {
                     "base": {"_target_": "ifl.models.mlp_base", "widths": [16 + 8 * number]},
@@ -81,9 +82,9 @@ class Trial:
                 },
                 "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
             }
-            file = place / f"{vendor}.yaml"
+            file = place / f"{who}.yaml"
             file.write_text(json.dumps(settings), encoding="utf-8")
-            typed[vendor] = ["vendor", str(file)]
+            typed[who] = ["vendor", str(file)]
         return {who: Party(words, place / f"{who}.log") for who, words in typed.items()}
 
     def ended(self, name: str, parties: dict[str, Party], until: float) -> bool:
