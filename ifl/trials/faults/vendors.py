@@ -133,7 +133,7 @@ def vendors(kills: int, seed: int, say: Callable[[str], None]) -> bool:
             name = f"run-{runs}"
             parties, struck = trial.begin(name), list[str]()
             while left and not trial.ended(
-                name, parties, time.monotonic() + draws.uniform(0.1, 1) * seconds
+                name, parties, time.monotonic() + draws.uniform(0.05, 0.5) * seconds
             ):
                 who = draws.choice([SERVER, *NAMES])
                 parties[who] = parties[who].again()
