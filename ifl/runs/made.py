@@ -6,7 +6,7 @@ from inspect import Parameter, signature
 from pkgutil import resolve_name
 from typing import Any
 
-from ifl.errors import ConfigError
+from ifl.errors import ConfigError, IFLError
 from ifl.runs.identity import MOVED, TOLD
 
 OF_HYDRA = {"_target_", "_args_", "_partial_", "_recursive_", "_convert_"}
@@ -39,6 +39,8 @@ def made(config: Any) -> Any:
         return partial(target, *arguments, **settings)
     try:
         return target(*arguments, **settings)
+    except IFLError:
+        raise  # its own sentence
     except (TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(f"{address} cannot be made with {settings}: {error}") from error
 

@@ -19,7 +19,7 @@ from ifl.data.dataset import Dataset
 from ifl.engines.frames import Frame, framed
 from ifl.engines.grpc.caller import Caller
 from ifl.engines.grpc.certificates import read_certificates
-from ifl.errors import ConfigError
+from ifl.errors import ConfigError, LostError
 from ifl.federation.identity import data_digest
 from ifl.federation.own_code import own_code
 from ifl.runs import checkpoint
@@ -30,6 +30,8 @@ from ifl.vendors.agreed import Agreed
 from ifl.vendors.party import VendorParty
 from ifl.vendors.settings import BLOCKS, Vendor
 from ifl.vendors.traffic import Traffic
+
+LAST_SECONDS = 60.0  # in which a server that was killed at the end may want to hear it again
 
 
 class VendorRun:
@@ -70,7 +72,7 @@ class VendorRun:
             self.party.frame,
             self._too_large,
             vendor.message_mb,
-            vendor.patience,
+            self._patience,
             say,
         )
 
@@ -84,8 +86,20 @@ class VendorRun:
         with RunFolder(self.folder) as record:
             if read_about(self.folder) is None:
                 record.describe({**self._about(), "finished": False})
-            self._caller.run()
+            try:
+                self._caller.run()
+            except LostError:
+                if not self._done():
+                    raise
+                self._say(f"Already finished: {self.folder}")
         return self.folder
+
+    def _patience(self) -> float:
+        """Return the seconds to wait for a server, which may have ended where this is finished."""
+        return min(self.vendor.patience, LAST_SECONDS) if self._done() else self.vendor.patience
+
+    def _done(self) -> bool:
+        return bool((read_about(self.folder) or {}).get("finished"))
 
     def _too_large(self, error: ConfigError) -> Frame:
         return framed({self.party.number: [error]})

@@ -175,3 +175,15 @@ def test_a_vendor_keeps_two_checkpoints_and_goes_on_from_either(tmp_path: Path) 
         party.answer(Packet({**head, "round": 4, "run": "another"}))
     with pytest.raises(IFLError, match="ann has checkpoints of another run in its folder"):
         party.answer(Packet({**head, "round": 0, "run": "another"}))
+
+
+def test_a_vendor_that_is_finished_waits_for_no_server_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    common = terms(rounds=2)
+    federated(tmp_path, common)
+    monkeypatch.setattr("ifl.vendors.vendor.LAST_SECONDS", 0.1)
+    said: list[str] = []
+    vendor = vendor_of("ann", tmp_path, "127.0.0.1:9")
+    VendorRun(vendor, common, data_of("ann"), said.append).run()
+    assert said[-1] == f"Already finished: {tmp_path / 'ann' / 'run'}"

@@ -32,7 +32,7 @@ class Caller:
         answer: makes the frame of an answer; it raises nothing that is to end the party.
         too_large: makes the frame that says that an answer is too large.
         message_mb: MiB of a message at most.
-        patience: seconds without a server after which it gives up.
+        patience: returns the seconds without a server after which it gives up, as it is now.
         say: is told in a sentence what goes on.
     """
 
@@ -45,7 +45,7 @@ class Caller:
         answer: Answers,
         too_large: Callable[[ConfigError], Frame],
         message_mb: int = 512,
-        patience: float = 600.0,
+        patience: Callable[[], float] = lambda: 600.0,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
         self._place, self._certificates, self._name = place_of(address), certificates, name
@@ -76,9 +76,9 @@ class Caller:
                 raise RefusedError(why)
             twice = why
             host, port = self._place
-            if time.monotonic() - self._heard > self._patience:
+            if time.monotonic() - self._heard > (patience := self._patience()):
                 raise LostError(
-                    f"there was no server at {host}:{port} for {self._patience:g} s; the same "
+                    f"there was no server at {host}:{port} for {patience:g} s; the same "
                     "command goes on once there is one"
                 )
             if not missing:

@@ -56,7 +56,7 @@ def serve(pipe: Connection, address: str, folder: str, message_mb: str) -> None:
                     answer,
                     _too_large(party.number),
                     int(message_mb),
-                    patience=60.0,
+                    patience=lambda: 60.0,
                 )
                 calling.append(Thread(target=_called, args=(caller,), daemon=True))
                 calling[-1].start()

@@ -3,6 +3,7 @@
 python scripts/faults.py [--kills 60] [--seed 1]   # kills; a grid killed; two launchers at once
 python scripts/faults.py --fuzz 1000000            # messages, coverage-guided; needs atheris
 python scripts/faults.py --soak 5000               # rounds of every method, memory watched
+python scripts/faults.py --vendors 20              # kills of vendors and their server, over gRPC
 python scripts/faults.py --cost 200                # rounds, timed: what checkpoints take of them
 
 The exit code is 1 if anything was lost.
@@ -30,9 +31,10 @@ def main() -> int:
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--fuzz", type=positive, metavar="N", help="feed N messages to the decoder")
     what.add_argument("--soak", type=positive, metavar="N", help="run N rounds of every method")
+    what.add_argument("--vendors", type=positive, metavar="N", help="kill N parties of vendors")
     what.add_argument("--cost", type=positive, metavar="N", help="time checkpoints over N rounds")
     options = parser.parse_args()
-    other = next((o for o in ("fuzz", "soak", "cost") if getattr(options, o)), None)
+    other = next((o for o in ("fuzz", "soak", "vendors", "cost") if getattr(options, o)), None)
     if options.kills and other:
         parser.error(f"--kills is not for --{other}; leave one of them out")
     if options.soak and options.soak <= 500:
@@ -59,6 +61,10 @@ def tried(options: argparse.Namespace) -> bool:
         from ifl.trials.faults.soak import soaks
 
         return soaks(options.soak, say)
+    if options.vendors:
+        from ifl.trials.faults.vendors import vendors
+
+        return vendors(options.vendors, options.seed, say)
     if options.cost:
         from ifl.trials.faults.cost import cost
 
