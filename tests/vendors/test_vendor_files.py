@@ -32,7 +32,10 @@ VENDOR = {
         ({"parties": ["server"]}, "parties: server is the server's name; choose another one"),
         ({"on_lost": "wait"}, "on_lost must be one of stop, skip, rejoin, got wait"),
         ({"test": "both"}, "test must be one of private, public, got both"),
-        ({"settings": ["seed=3"]}, "settings must be method.KEY=value or codec.KEY=value, got seed"),
+        (
+            {"settings": ["seed=3"]},
+            "settings must be method.KEY=value or codec.KEY=value, got seed",
+        ),
         ({"tau": 0}, "local.tau must be a whole number >= 1, got 0"),
     ],
 )
