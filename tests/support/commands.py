@@ -110,7 +110,8 @@ class Beside:
         self.log = log
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         asked: dict[str, object] = {"typed": typed, "environment": environment}
-        asked |= {"folder": os.getcwd(), "out": str(log), "err": str(log), "beside": True}
+        said = str(log.absolute())  # the process that it is forked from stands elsewhere
+        asked |= {"folder": os.getcwd(), "out": said, "err": said, "beside": True}
         self.pid = told(asked)
 
     def wait(self) -> int:
