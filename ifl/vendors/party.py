@@ -34,7 +34,7 @@ from ifl.engines.grpc.envelopes import packets_of
 from ifl.engines.local import answered
 from ifl.engines.party import Party
 from ifl.engines.testing import outputs, tallied, tested
-from ifl.errors import ConfigError, IFLError, LostError, MessageError
+from ifl.errors import ConfigError, IFLError, MessageError
 from ifl.methods.base import Reply
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import from_bytes, to_bytes
@@ -100,7 +100,7 @@ class VendorParty(Party):
         if asked.op in OWN:
             return OWN[asked.op](self, asked)
         if asked.op in COMMON and self._run is None:  # the server has not noticed that it is new
-            raise LostError(f"{self.client.name} was started anew and has no run to go on with")
+            raise MessageError(f"{self.client.name} was started anew and has no run to go on with")
         if asked.op not in COMMON:
             raise MessageError(f"{self.client.name} does not do {asked.op[:40]!r} for a server")
         answer = super().answer(asked)
