@@ -172,6 +172,9 @@ def fitting(asked: Sequence[Packet], answers: Sequence[Answer], name: str) -> li
             said = f"{name} answers {packet.op!r} with what does not fit: {error}"
             return [*found, MessageError(said)]
         found.append(answer)
+    if len(answers) > len(asked):
+        said = f"{name} has sent {len(answers)} answers to {len(asked)} packets"
+        return [*found[:-1], MessageError(said)]
     return found
 
 

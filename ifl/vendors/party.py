@@ -99,9 +99,7 @@ class VendorParty(Party):
         """Do what a packet asks for, if a server may ask it."""
         if asked.op in OWN:
             return OWN[asked.op](self, asked)
-        if asked.op in COMMON and self._run is None:  # the server has not noticed that it is new
-            raise MessageError(f"{self.client.name} was started anew and has no run to go on with")
-        if asked.op not in COMMON:
+        if asked.op not in COMMON or self._run is None:
             raise MessageError(f"{self.client.name} does not do {asked.op[:40]!r} for a server")
         answer = super().answer(asked)
         if "losses" in self.agreed.tells:

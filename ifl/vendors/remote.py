@@ -9,7 +9,6 @@ from ifl.engines.grpc.exchange import exchanged
 from ifl.engines.grpc.line import Line
 from ifl.engines.grpc.listener import Listener
 from ifl.engines.party import Party
-from ifl.errors import LostError
 
 
 class Remote:
@@ -44,9 +43,6 @@ class Remote:
         start = time.perf_counter()
         found, spent = exchanged(self.listener, asked, self.names, self._seconds, self._grace)
         self._waited += time.perf_counter() - start - max(spent.values(), default=0.0)
-        for k, answers in found.items():  # a vendor that came back anew knows of no run yet
-            if answers and isinstance(answers[-1], Exception) and self.line(k).restarted:
-                found[k] = [LostError(f"{self.names[k]} was started anew")]
         return found
 
     def close(self) -> None:

@@ -4,7 +4,6 @@ A folder for each: ``ca.crt``, whom it believes; ``own.crt`` and ``own.key``, wh
 name is the name of the party, or ``server``; that of the server may serve, the others may call.
 """
 
-import ipaddress
 import os
 import re
 from collections.abc import Iterable
@@ -17,7 +16,7 @@ from ifl.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
-    from cryptography.x509 import Certificate, GeneralName
+    from cryptography.x509 import Certificate
 
 SERVER = "server"
 CA, OWN, KEY = "ca.crt", "own.crt", "own.key"
@@ -109,11 +108,8 @@ class Authority:
         self._certificate = self._signed(AUTHORITY, self._key, None)
         _write(own, {OWN: _pem(self._certificate), KEY: _pem(self._key)})
 
-    def issue(self, names: Iterable[str], hosts: Iterable[str] = ()) -> None:
+    def issue(self, names: Iterable[str]) -> None:
         """Write certificates for names; those that are there already stay.
-
-        Args:
-            hosts: names and addresses at which the server can be reached, to stand in its own.
 
         Raises:
             ConfigError: a name can be none.
@@ -124,15 +120,11 @@ class Authority:
             if (folder / OWN).exists():
                 continue
             key = _key()
-            own = _pem(self._signed(name, key, self._certificate, hosts))
+            own = _pem(self._signed(name, key, self._certificate))
             _write(folder, {CA: _pem(self._certificate), OWN: own, KEY: _pem(key)})
 
     def _signed(
-        self,
-        name: str,
-        key: "EllipticCurvePrivateKey",
-        by: "Certificate | None",
-        hosts: Iterable[str] = (),
+        self, name: str, key: "EllipticCurvePrivateKey", by: "Certificate | None"
     ) -> "Certificate":
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
@@ -141,7 +133,6 @@ class Authority:
 
         common = NameOID.COMMON_NAME
         now = datetime.now(timezone.utc)
-        names = {name: None, **dict.fromkeys(hosts if name == SERVER else ())}
         may = usage.SERVER_AUTH if name == SERVER else usage.CLIENT_AUTH
         subject = x509.Name([x509.NameAttribute(common, name if by else f"ifl {name}")])
         builder = (
@@ -156,18 +147,9 @@ class Authority:
         )
         if by is not None:
             builder = builder.add_extension(x509.ExtendedKeyUsage([may]), critical=False)
-            alternative = x509.SubjectAlternativeName([*map(_general, names)])
+            alternative = x509.SubjectAlternativeName([x509.DNSName(name)])
             builder = builder.add_extension(alternative, critical=False)
         return builder.sign(self._key, hashes.SHA256())
-
-
-def _general(name: str) -> "GeneralName":
-    from cryptography import x509
-
-    try:
-        return x509.IPAddress(ipaddress.ip_address(name))
-    except ValueError:
-        return x509.DNSName(name)
 
 
 def _key() -> "EllipticCurvePrivateKey":

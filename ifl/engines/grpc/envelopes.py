@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ifl.engines.base import Answer, Packet
-from ifl.engines.frames import Frame, busy, unframed
+from ifl.engines.base import Answer
+from ifl.engines.frames import Frame, unframed
 from ifl.errors import LostError, MessageError, PartyError
 
 HEAD_LIMIT = 2**22  # bytes of a JSON head
@@ -76,19 +76,12 @@ def packets_of(frame: Frame, client: int) -> list[Answer]:
     Raises:
         MessageError: it is no frame, or one of somebody else.
     """
-    try:
-        if not frame or len(frame[0]) > HEAD_LIMIT:
-            raise ValueError(f"{len(frame)} parts")
-        found = unframed(frame)
-        busy(frame)
-        (answers,) = [found[client]] if found.keys() == {client} else []
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise MessageError(f"a frame cannot be read ({error!r:.80})") from error
-    for packet in answers:
-        if isinstance(packet, Packet) and not (
-            isinstance(packet.head, dict) and isinstance(packet.head.get("op"), str)
-        ):
-            raise MessageError("a packet has a head without an operation")
+    if not frame:
+        raise MessageError("a frame has no head")
+    found = unframed(frame)
+    if found.keys() != {client}:
+        raise MessageError(f"a frame is not of client {client} alone")
+    answers = found[client]
     return [_plain(one) if isinstance(one, Exception) else one for one in answers]
 
 

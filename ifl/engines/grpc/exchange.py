@@ -1,4 +1,4 @@
-"""Hands packets to parties that call a listener, and checks the form of what they answer."""
+"""Hands packets to parties that call a listener, and unpacks what they answer."""
 
 from collections.abc import Mapping, Sequence
 
@@ -32,26 +32,14 @@ def exchanged(
     answers = listener.exchange(frames, seconds, grace)
     found: dict[int, list[Answer]] = {}
     spent: dict[int, float] = {}
-    for k, packets in asked.items():
+    for k in asked:
         answer = answers[names[k]]
         if isinstance(answer, LostError):
             found[k] = [answer]
             continue
         try:
-            found[k] = _checked(packets_of(answer, k), packets)
+            found[k] = packets_of(answer, k)
             spent[k] = busy(answer)
         except IFLError as error:
             found[k] = [MessageError(f"{names[k]}: {error}")]
     return found, spent
-
-
-def _checked(answers: list[Answer], asked: Sequence[Packet]) -> list[Answer]:
-    """Return the answers to packets: one to each, up to the first that is an exception.
-
-    Raises:
-        MessageError: there are others.
-    """
-    early = bool(answers) and isinstance(answers[-1], Exception)
-    if len(answers) != len(asked) and not (early and len(answers) < len(asked)):
-        raise MessageError(f"{len(answers)} answers came to {len(asked)} packets")
-    return answers

@@ -98,7 +98,7 @@ class Line:
             LostError: it does not come.
         """
         with self._changed:
-            while self._answer is None:
+            while self._answer is None or self._restarted:  # what it says then is of no round
                 now = time.monotonic()
                 if why := self._why(now, until, grace):
                     self._asked = None
