@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from ifl.checks import check_above, check_whole, typed
+from ifl.client.optimizers import step
 from ifl.client.steps import OptimizerMaker
 from ifl.data.augment import Augment, Distortion, check_callable
 from ifl.errors import ConfigError
@@ -42,7 +43,7 @@ class Optimizers:
             trial.grad = torch.zeros(1)
             try:
                 optimizer = maker([trial])
-                drawing = draws(optimizer.step) or drawing
+                drawing = draws(partial(step, optimizer)) or drawing
             except (TypeError, ValueError, RuntimeError, AttributeError) as error:
                 raise ConfigError(
                     f"optimizer.{block} refuses its settings ({error}); see the options of "

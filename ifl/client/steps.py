@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from ifl.client.optimizers import step
+
 OptimizerMaker = Callable[[Iterable[nn.Parameter]], Optimizer]
 PORTION = 250  # samples at a time, where no gradient is needed: more maps fall out of the cache
 
@@ -30,7 +32,7 @@ def descend(loss: Tensor, *optimizers: Optimizer, gradient: Tensor | None = None
     if loss.requires_grad:  # a base block without parameters has nothing to learn
         loss.backward(gradient)
     for optimizer in optimizers:
-        optimizer.step()
+        step(optimizer)
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None  # zero_grad() costs as much as a small step

@@ -11,9 +11,11 @@ import torch
 import torchvision.datasets
 from conftest import composed
 from idx_files import IMAGES, LABELS, write_pair
+from sklearn.datasets import load_digits
 
 from ifl.cli.build import make
 from ifl.data.dataset import Dataset, Shard, stratified_split
+from ifl.data.readers import embedded
 from ifl.data.readers.embedded import digits, kmnist10k
 from ifl.errors import DataError
 
@@ -121,3 +123,16 @@ def test_labels_and_shapes_that_break_the_promise_are_named() -> None:
     short = Shard(good.x, torch.tensor([0]))
     with pytest.raises(DataError, match="one label per sample"):
         Dataset("d", short, good, (1, 4, 4), 2)
+
+
+def test_the_digits_are_those_of_scikit_learn_wherever_they_lie(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pixels, labels = load_digits(return_X_y=True)
+    found = [embedded.carried_digits()]
+    monkeypatch.setattr(embedded, "find_spec", lambda name: None)
+    found.append(embedded.carried_digits())
+    for x, y in found:
+        assert (x.dtype, y.dtype) == (pixels.dtype, labels.dtype)
+        assert np.array_equal(x, pixels)
+        assert np.array_equal(y, labels)

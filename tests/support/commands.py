@@ -21,8 +21,7 @@ SCRIPT = str(ROOT / "scripts" / "run.py")
 SERVER = """
 import atexit, gc, json, os, runpy, sys, threading, traceback
 import ifl.cli.build, ifl.cli.run, ifl.federation.runner
-import ifl.data.readers.embedded, sklearn.datasets
-import ifl.methods.ifl, torch._dynamo  # which an optimiser imports at its first step
+import ifl.data.readers.embedded, ifl.methods.ifl
 from hydra.core.plugins import Plugins
 Plugins.instance()
 sys.path.insert(0, sys.argv.pop())

@@ -8,8 +8,10 @@ Breast cancer: Wolberg, Mangasarian, Street & Street 1993, the 569 tumours that 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,15 +31,30 @@ def digits(shape: Sequence[int] = (1, 28, 28), classes: int = 10, name: str = "D
 @lru_cache(2)
 def _digits(height: int, width: int) -> tuple[Tensor, Tensor]:
     """Return the images (1797, 1, height, width) uint8 and their labels, made once a process."""
-    from sklearn.datasets import load_digits  # seconds to import, needed here alone
-
-    pixels, labels = load_digits(return_X_y=True)
+    pixels, labels = carried_digits()
     small = torch.tensor(pixels, dtype=torch.float32).view(-1, 1, 8, 8)
     large = torch.nn.functional.interpolate(
         small, size=(height, width), mode="bilinear", align_corners=False
     )
     x = (large * (255 / 16)).round().to(torch.uint8)
     return x, torch.tensor(labels, dtype=torch.int64)
+
+
+def carried_digits() -> tuple[np.ndarray, np.ndarray]:
+    """Return what ``load_digits`` does, without loading scikit-learn, which takes a second.
+
+    Returns:
+        (1797, 64) float64 from 0 to 16, and (1797,) int64.
+    """
+    found = find_spec("sklearn")
+    table = Path(str(found and found.origin)).parent / "datasets" / "data" / "digits.csv.gz"
+    if not table.is_file():  # it lies elsewhere in another version
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        return pixels, labels
+    whole = np.loadtxt(table, delimiter=",")
+    return whole[:, :-1], whole[:, -1].astype(np.int64)
 
 
 def breast_cancer(

@@ -9,10 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-# What a run imports as it goes; a fork has it.
-import sklearn.datasets  # noqa: F401
-import torch._dynamo  # noqa: F401
-import torchvision  # noqa: F401
+import torchvision  # noqa: F401 (which a run imports as it goes; a fork has it)
 
 import ifl.federation.runner  # noqa: F401
 from ifl.cli.config import CONF
