@@ -22,27 +22,30 @@ from typing import Any
 import torch
 from safetensors.torch import save
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from ifl.client.client import Client
 from ifl.comm.channel import DOWNLINK, UPLINK
 from ifl.comm.message import Message, Place
-from ifl.comm.wire import parse
 from ifl.data.dataset import Shard
 from ifl.engines.base import Answer, Packet
 from ifl.engines.frames import Frame, framed
 from ifl.engines.grpc.envelopes import packets_of
+from ifl.engines.hearing import refusing
 from ifl.engines.local import answered
 from ifl.engines.party import Party
+from ifl.engines.strict import text, whole
 from ifl.engines.testing import outputs, tallied, tested
 from ifl.errors import ConfigError, IFLError, MessageError
 from ifl.methods.base import Reply
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import from_bytes, to_bytes
 from ifl.vendors.agreed import Agreed
+from ifl.vendors.heard import Results, guessed, results, shown
 from ifl.vendors.traffic import Traffic, digest, totals
 
 COMMON = ("hello", "begin", "reply", "leave")
-Finish = Callable[[Client, Traffic, Mapping[str, Any]], None]
+Finish = Callable[[Client, Traffic, Results], None]
 
 
 class VendorParty(Party):
@@ -110,9 +113,10 @@ class VendorParty(Party):
 
     def load(self, asked: Packet) -> Packet:
         """Go on from an own checkpoint, or from the start."""
-        run, number = str(asked.head["run"]), int(asked.head["round"])
+        with refusing(self.client, asked):
+            run, number = text(asked.head, "run"), whole(asked.head, "round")
         held = checkpoint.held(self.folder)
-        if not asked.head["exact"]:
+        if asked.head.get("exact") is not True:
             number = max((n for n in held if n <= number), default=0)
         state: Mapping[str, Any] = {"client": from_bytes(self._start), "traffic": []}
         if number:
@@ -142,7 +146,8 @@ class VendorParty(Party):
 
     def keep(self, asked: Packet) -> Packet:
         """Keep a checkpoint of a round, in which it may have been absent."""
-        self._round = int(asked.head["round"])
+        with refusing(self.client, asked):
+            self._round = whole(asked.head, "round", 1)
         self._anneal()
         rows = [[*row] for row in self.traffic.rows()]
         state = {"client": self.client.state(), "traffic": rows, "run": self._run}
@@ -157,17 +162,19 @@ class VendorParty(Party):
     def judge(self, asked: Packet) -> Packet:
         """Return what its modular block makes of others' z, or what others made of its own."""
         assert self._shown is not None
-        y = self._shown[1]
-        parsed = parse(asked.body)
+        y, classes, counted = self._shown[1], self.agreed.classes, asked.op == "score"
         found: dict[str, Tensor] = {}
-        for name in parsed.entries:
-            given = parsed.tensor(name)
+        with refusing(self.client, asked):
             if asked.op == "judge":
-                logits = torch.nn.functional.one_hot(given.long(), self.agreed.classes)
-                found[name] = tallied(logits, y)
-                continue
-            labels = y if asked.op == "score" else torch.zeros(len(given), dtype=torch.int64)
-            found[name] = tested(self.client.model.modular, given, labels, asked.op == "score")
+                guesses = guessed(asked, len(y), classes)
+                found = {k: tallied(one_hot(its, classes), y) for k, its in guesses.items()}
+                return Packet({"op": "judge"}, save(found))
+            z = shown(asked, self.agreed.fusion_dim)
+            if other := [name for name, its in z.items() if counted and len(its) != len(y)]:
+                raise MessageError(f"{other[0]} is not of the {len(y)} images that all have")
+        for name, its in z.items():
+            labels = y if counted else torch.zeros(len(its), dtype=torch.int64)
+            found[name] = tested(self.client.model.modular, its, labels, counted)
         return Packet({"op": asked.op}, save(found))
 
     def count(self, asked: Packet) -> Packet:
@@ -177,7 +184,9 @@ class VendorParty(Party):
 
     def finish(self, asked: Packet) -> Packet:
         """Write what is to stay of the run."""
-        self._finish(self.client, self.traffic, dict(asked.head))
+        with refusing(self.client, asked):
+            found = results(asked.head)
+        self._finish(self.client, self.traffic, found)
         return Packet({"op": "finished"})
 
     def encoded(self, said: Message, place: Place) -> bytes:

@@ -5,18 +5,20 @@ block. Of a public test set that all have, it answers counts. Of private ones, g
 back to the vendor whose images they are, and it counts; labels stay with it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from ifl.comm.wire import parse
 from ifl.engines.afar import groups
 from ifl.engines.base import Packet
+from ifl.engines.strict import counts, tensors
 from ifl.errors import MessageError
 from ifl.federation.class_counts import Pair
 from ifl.vendors.agreed import Agreed
+from ifl.vendors.heard import shown
 
 Ask = Callable[[Mapping[int, Packet]], Mapping[int, Packet]]
 
@@ -37,7 +39,8 @@ def tested(ask: Ask, clients: list[int], agreed: Agreed) -> dict[Pair, Tensor]:
     answers = ask({k: Packet({"op": "z"}) for k in clients})
     z: dict[str, Tensor] = {}
     for k, answer in answers.items():
-        z[f"k{k}"] = _float(_tensors(answer, ["z"], k)["z"], agreed.fusion_dim, k)
+        with _fitting(k):
+            z[f"k{k}"] = shown(answer, agreed.fusion_dim, ["z"])["z"]
     op = "score" if agreed.test == "public" else "guess"
     found: dict[Pair, Tensor] = {}
     guessed: dict[int, dict[str, Tensor]] = {int(name[1:]): {} for name in z}
@@ -59,31 +62,35 @@ def tested(ask: Ask, clients: list[int], agreed: Agreed) -> dict[Pair, Tensor]:
     return {pair: found[pair] for pair in order}
 
 
-def _tensors(answer: Packet, names: list[str], client: int) -> dict[str, Tensor]:
-    parsed = parse(answer.body)
-    if {*parsed.entries} != {*names}:
-        raise MessageError(f"client {client} answers an evaluation with other names than asked for")
-    return {name: parsed.tensor(name) for name in names}
+@contextmanager
+def _fitting(client: int) -> Iterator[None]:
+    """Let what does not fit name the client."""
+    try:
+        yield
+    except MessageError as error:
+        said = f"client {client} answers an evaluation with what does not fit: {error}"
+        raise MessageError(said) from error
 
 
-def _float(z: Tensor, dim: int, client: int) -> Tensor:
-    good = z.dtype == torch.float32 and z.dim() == 2 and z.shape[1] == dim and len(z)
-    if not good or not z.isfinite().all():
-        raise MessageError(f"client {client} sends a z for testing that is not finite (n, {dim})")
-    return z
+def _tensors(answer: Packet, names: Collection[str], client: int) -> dict[str, Tensor]:
+    with _fitting(client):
+        return tensors(answer.body, names)
 
 
 def _guesses(guesses: Tensor, classes: int, count: int, client: int) -> Tensor:
-    good = guesses.dtype == torch.int64 and (*guesses.shape,) == (count,)
-    if not good or int(guesses.min()) < 0 or int(guesses.max()) >= classes:
-        raise MessageError(f"client {client} guesses what is no class for each of {count} samples")
+    with _fitting(client):
+        counts({"guesses": guesses}, classes - 1)
+        if guesses.shape != (count,):
+            raise MessageError(f"guesses have the shape {(*guesses.shape,)}, expected ({count},)")
     return guesses
 
 
-def _counts(counts: Tensor, classes: int, count: int, client: int) -> Tensor:
-    good = counts.dtype == torch.int64 and (*counts.shape,) == (3, classes)
-    if not good or int(counts.min()) < 0 or [*map(int, counts.sum(dim=1)[:2])] != [count, count]:
-        raise MessageError(f"client {client} counts other guesses than {count} samples have")
-    if (counts[2] > torch.minimum(counts[0], counts[1])).any():
-        raise MessageError(f"client {client} counts more right guesses than there are")
-    return counts
+def _counts(tally: Tensor, classes: int, count: int, client: int) -> Tensor:
+    """Refuse counts (3, C) of samples, guesses and hits that no guesses at all samples have."""
+    with _fitting(client):
+        counts({"counts": tally}, count)
+        if tally.shape != (3, classes) or [*map(int, tally.sum(dim=1)[:2])] != [count, count]:
+            raise MessageError(f"it counts other guesses than {count} samples have")
+        if (tally[2] > torch.minimum(tally[0], tally[1])).any():
+            raise MessageError("it counts more right guesses than there are")
+    return tally

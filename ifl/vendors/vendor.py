@@ -5,13 +5,12 @@ The folder is that of a finished run of one client: ``ifl export`` takes it.
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ifl.checks import check_whole
 from ifl.client.client import Client
 from ifl.client.privatise import told as privacy_told
 from ifl.client.state import tensors_of
@@ -27,6 +26,7 @@ from ifl.runs.folder import TABLES, RunFolder, read_about
 from ifl.runs.provenance import now, provenance
 from ifl.runs.wholeness import digests
 from ifl.vendors.agreed import Agreed
+from ifl.vendors.heard import Results
 from ifl.vendors.party import VendorParty
 from ifl.vendors.settings import BLOCKS, Vendor
 from ifl.vendors.traffic import Traffic
@@ -120,19 +120,17 @@ class VendorRun:
             **provenance("cpu"),
         }
 
-    def _finished(self, client: Client, traffic: Traffic, head: Mapping[str, Any]) -> None:
+    def _finished(self, client: Client, traffic: Traffic, found: Results) -> None:
         """Write the folder of a finished run: tables, run.json and the trained blocks."""
-        row = {name: head["row"][name] for name in TABLES["rounds"]}
-        check_whole("round", row["round"], 1)
-        owner, number = str(client.number), row["round"]
-        pairs = [(str(b), str(m), float(a)) for b, m, a in head["compositions"]]
-        mine = [pair for pair in pairs if owner in pair[:2]]
+        row, owner = found.row, str(client.number)
+        assert row["round"] is not None
+        number = int(row["round"])
+        mine = [pair for pair in found.compositions if owner in pair[:2]]
         _write(self.folder, "rounds", [row.values()])
         _write(self.folder, "compositions", [(number, *pair) for pair in mine])
         traffic.write(self.folder / "traffic.csv", client.number)
         names = [name for name in row if name.startswith("accuracy_")]
-        compared = head.get("traffic")
-        own = compared.get(client.name) if isinstance(compared, Mapping) else None
+        own = found.traffic.get(client.name)
         final = {
             **self._about(),
             "run": self.party.run,
