@@ -4,19 +4,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from conftest import CLASSES, DIM
-from federated import Party, joined, listening, terms
+from federated import NAMES, Party, joined, listening, terms
 from safetensors.torch import save
 
 from ifl.comm.codecs import Float32
 from ifl.comm.message import Message, encode
 from ifl.engines.base import Answer, Packet
 from ifl.engines.grpc import exchange
+from ifl.engines.grpc.certificates import SERVER, Authority
 from ifl.errors import IFLError
+from ifl.runs.folder import TABLES
 from ifl.vendors import remote
 from ifl.vendors.server import VendorServer
 
@@ -139,3 +142,59 @@ def test_a_server_refuses_what_a_vendor_answers(
 ) -> None:
     lies(op, change, answers=True)
     assert said in ended(tmp_path, test)
+
+
+JUNK: tuple[object, ...] = (
+    None,
+    -1,
+    2**70,
+    True,
+    1.5,
+    inf,
+    "",
+    "x" * 600,
+    "a\nb",
+    [],
+    [1, 2],
+    {"a": 1},
+    "0",
+)
+
+
+def test_a_vendor_takes_any_packet_for_what_it_is(tmp_path: Path) -> None:
+    """Whatever stands in a head or a body, it is done, or an error of ours says why not."""
+    authority = Authority(tmp_path / "certificates")
+    authority.issue([SERVER, *NAMES])
+    party = joined(tmp_path, "127.0.0.1:1", terms(rounds=3))["ben"].party
+    party.folder.mkdir()
+    z = save({"k0": torch.zeros(5, DIM), "k2": torch.ones(7, DIM)})
+    row = dict.fromkeys(TABLES["rounds"], 1)
+    done = {"row": row, "compositions": [["1", "0", 0.5]], "traffic": {"ben": "equal"}}
+    honest = [
+        Packet({"op": "load", "run": "a", "round": 0, "exact": True}),
+        Packet({"op": "begin", "round": 1}),
+        Packet({"op": "reply", "turn": 1, "place": ["down", 1, 1, 0]}, pool(z=Z, y=Y)),
+        Packet({"op": "keep", "round": 1}),
+        Packet({"op": "z"}),
+        Packet({"op": "guess"}, z),
+        Packet({"op": "judge"}, save({"k0": torch.zeros(41, dtype=torch.int64)})),
+        Packet({"op": "traffic"}),
+        Packet({"op": "finish", **done}),
+    ]
+    draws, done_by, said = Random(0), 0, []
+    for _ in range(400):
+        packet = draws.choice(honest)
+        head, body = dict(packet.head), bytearray(packet.body)
+        if draws.random() < 0.7:
+            name = draws.choice([*head, "else"])
+            head[name] = draws.choice([*JUNK, name]) if name != "op" else head["op"]
+        for _ in range(draws.choice([0, 0, 1, 3]) if body else 0):
+            body[draws.randrange(min(len(body), 200))] = draws.randrange(256)
+        try:
+            party.answer(Packet(head, bytes(body)))
+            done_by += 1
+        except IFLError as error:
+            said.append(str(error))
+    assert done_by > 50
+    assert len({*said}) > 30
+    assert not [sentence for sentence in said if "\n" in sentence]
