@@ -115,7 +115,9 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
             make(config[group])
             for group in ("partition", "method", "codec", "augment", "anchors", "adversary")
         )
-    training = Training(optimizers, config.batch_size, config.seed, device, augment)
+    training = Training(
+        optimizers, config.batch_size, config.seed, device, augment, config.runtime.precision
+    )
     with global_stream(0, "data"):  # the same for every seed
         data = check_dataset(make(config.data))
     if isinstance(partition, By):

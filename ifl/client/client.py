@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from ifl.client.divergence import Watch
 from ifl.client.habits import habits, on_a_copy
 from ifl.client.memory import Memory
+from ifl.client.precision import compute_in
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
@@ -89,6 +90,8 @@ class Client:
         its = habits(self.model, name, first)
         for block in its.changes:
             getattr(model, block).register_forward_pre_hook(on_a_copy)
+        for learning in (model.base, model.modular):
+            compute_in(training.precision, learning)
         self.draws_tested = its.draws_tested  # from a global generator, when its blocks are tested
         view = partial(check_augment, training.augment, first.to(training.device))
         self.draws = its.draws or draws(view) or training.optimizers.draws  # in its own turns

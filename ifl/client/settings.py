@@ -9,8 +9,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ifl.checks import check_above, check_whole, typed
+from ifl.checks import check_above, check_one_of, check_whole, typed
 from ifl.client.optimizers import step
+from ifl.client.precision import PRECISIONS
 from ifl.client.steps import OptimizerMaker
 from ifl.data.augment import Augment, Distortion, check_callable
 from ifl.errors import ConfigError
@@ -92,9 +93,10 @@ class Training:
     Args:
         optimizers, batch_size, seed, device: of every client.
         augment: of the samples of every batch.
+        precision: in which blocks compute, "float32" or "bfloat16"; weights stay float32.
 
     Raises:
-        ConfigError: the batch size or the seed is out of range.
+        ConfigError: the batch size or the seed is out of range, or there is no such precision.
     """
 
     optimizers: Optimizers
@@ -102,8 +104,10 @@ class Training:
     seed: int = 0
     device: str = "cpu"
     augment: Augment = Distortion()  # noqa: RUF009 (frozen)
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
         check_whole("seed", self.seed, 0)
         check_callable(self.augment)
+        check_one_of("runtime.precision", self.precision, *PRECISIONS)

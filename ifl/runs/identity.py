@@ -18,15 +18,17 @@ from ifl.runs.folder import read_about
 # What cannot change a result: places, resources, safeguards, and what figures call a method.
 NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "anchors.root",
-    "anchors.data.root", "runtime", "checkpoint_every",
-    "keep_state", "keep_predictions", "method.title", "objective", "logger", "engine",
+    "anchors.data.root", "runtime.device", "runtime.workers", "runtime.threads", "runtime.quiet",
+    "checkpoint_every", "keep_state", "keep_predictions", "method.title", "objective", "logger",
+    "engine",
 )  # fmt: skip
 NAMING = ("data", "clients", "method")  # groups whose choices name a run's folder
 # Choices of groups that cannot change a result, by how their names begin.
 NEUTRAL_CHOICES = ("launcher", "logger", "engine", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
 NEUTRAL_OVERRIDES = (
-    "launcher=", "runtime.", "method.title=", "objective=", "logger=", "logger.", "engine=",
+    "launcher=", "runtime.device=", "runtime.workers=", "runtime.threads=", "runtime.quiet=",
+    "method.title=", "objective=", "logger=", "logger.", "engine=",
     "engine.",
 )  # fmt: skip
 # What tells no run of a study from another: none of its identity, or told by its folder and data.
@@ -86,6 +88,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "method.replay.rows": (None,),
     "optimizer.decay_rounds": (None,),
     "privacy.label_epsilon": (None,),
+    "runtime.precision": ("float32",),
     "privacy.correction": ("backward",),
     "privacy.clip": (None,),
     "privacy.noise": (None, 0),

@@ -192,6 +192,7 @@ RUN = {
     "method.align=null": "method.align must have the settings weight, got null; set these, not",
     "method.upload.rows=400": "method.upload.rows must not exceed the smallest shard, got 400",
     "method.replay.pool=3": "method.replay.pool is not in the configuration; did you mean",
+    "runtime.precision=float16": "runtime.precision must be one of float32, bfloat16, got",
     "runtime.device=gpu": "runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., or",
     "evaluate.bases=0": "evaluate.bases must be a whole number >= 1, got 0",
     "evaluate.modulars=2 evaluate.local_only=true": "evaluate.modulars=2 samples the compositions",

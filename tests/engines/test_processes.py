@@ -53,6 +53,7 @@ def test_every_codec_writes_the_same_tables(codec: str, tmp_path: Path) -> None:
         "privacy.label_epsilon=2 privacy.clip=1 privacy.noise=1",
         "method=ifl_frugal evaluate.bases=2 evaluate.modulars=2",
         "method=fedproto evaluate.local_only=true",
+        "runtime.precision=bfloat16 clients=paper augment=affine method=ifl_frugal",
         "method=fsl clients=paper_one_head method.sync_base=false",
     ],
 )
