@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.client.divergence import Watch
-from ifl.client.habits import habits, on_a_copy
+from ifl.client.habits import Habits, habits, on_a_copy
 from ifl.client.memory import Memory
 from ifl.client.precision import compute_in
 from ifl.client.privacy import Disclosure
@@ -59,6 +59,7 @@ class Client:
         training: its batch size is at most the size of the shard.
         disclosure: what its uploads tell of labels and z.
         anchors: (A, ...) public samples, as networks take them; None where there are none.
+        known: the habits of its network, where another client's is alike; None: they are tried.
 
     Raises:
         ConfigError: the shard holds less than one batch, or the augmentation of its first one is
@@ -74,6 +75,7 @@ class Client:
         training: Training,
         disclosure: Disclosure = Disclosure(),  # noqa: B008 (frozen)
         anchors: Tensor | None = None,
+        known: Habits | None = None,
     ) -> None:
         if training.batch_size > len(shard):
             raise ConfigError(
@@ -87,14 +89,16 @@ class Client:
         # channels last: the same numbers, in the order that convolutions read them fastest
         self.model = model.to(training.device).to(memory_format=torch.channels_last)
         first = Shard(shard.x[: training.batch_size], shard.y[: training.batch_size]).inputs()
-        its = habits(self.model, name, first)
-        for block in its.changes:
+        self.habits = known or habits(self.model, name, first)
+        for block in self.habits.changes:
             getattr(model, block).register_forward_pre_hook(on_a_copy)
         for learning in (model.base, model.modular):
             compute_in(training.precision, learning)
-        self.draws_tested = its.draws_tested  # from a global generator, when its blocks are tested
+        # from a global generator, when its blocks are tested
+        self.draws_tested = self.habits.draws_tested
         view = partial(check_augment, training.augment, first.to(training.device))
-        self.draws = its.draws or draws(view) or training.optimizers.draws  # in its own turns
+        drawing = self.habits.draws or draws(view)
+        self.draws = drawing or training.optimizers.draws  # in its own turns
         self.training = training
         self.disclosure = disclosure
         self.anchors = None if anchors is None else anchors.to(training.device)

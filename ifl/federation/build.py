@@ -117,7 +117,7 @@ def build(
     order = np.concatenate(parts)
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])
-    clients = []
+    clients: list[Client] = []
     settings = [member.training(training) for member in members]
     extreme = data.extremes()
     for number, (end, part) in enumerate(zip(ends, parts, strict=True)):
@@ -146,7 +146,8 @@ def build(
             again = made()
             check_follows_seed(model, again, name, some)
             check_keeps_state(model, again, name, some)
-        clients.append(Client(name, number, model, shard, own, disclosure, shown))
+        known = clients[number % len(members)].habits if number >= len(members) else None
+        clients.append(Client(name, number, model, shard, own, disclosure, shown, known))
     check_apart((client.name, client.model) for client in clients)
     batches = sum(client.training.batch_size for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim, "N": count, "batches": batches}

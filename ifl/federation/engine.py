@@ -26,6 +26,8 @@ class Engine(Rounds):
     def refresh(self) -> None:
         """Bring the clients here to where their parties are."""
         self.settle()
+        if self._last.number:
+            self._anneal(self._last.number, self.clients)  # of those, too, who were absent
         self.parties.refresh(self._last.number)
 
     def load_state(self, state: State) -> None:

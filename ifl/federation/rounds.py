@@ -116,7 +116,7 @@ class Rounds:
         """
         before, self._last = self._last, Conducted(number)
         self.channel.begin_round(number)
-        self._anneal(number)
+        self._anneal(number, ())
         present = self._present(number)
         if not present:
             self._settle(before)
@@ -218,10 +218,10 @@ class Rounds:
         except MessageError as error:
             raise MessageError(f"{where}: {error}") from error
 
-    def _anneal(self, number: int) -> None:
-        """Set this round's learning rates, of those who are absent too."""
+    def _anneal(self, number: int, clients: Sequence[Client]) -> None:
+        """Set a round's learning rates at the server and, in place of their parties, at clients."""
         if rounds := self.training.optimizers.decay_rounds:
-            learners = [optimizer for client in self.clients for optimizer in client.optimizers]
+            learners = [optimizer for client in clients for optimizer in client.optimizers]
             anneal([*learners, *self.server.optimizers()], number, rounds)
 
     def _stream(self, *purpose: str | int) -> AbstractContextManager[Generator]:
