@@ -21,7 +21,7 @@ from ifl.errors import ConfigError, MessageError, PartyError
 
 
 class Hosting(Protocol):
-    """What holds some of the parties: a process, or an actor.
+    """Holds some of the parties, elsewhere: a process, or an actor.
 
     Attributes:
         clients: the numbers of its parties.
