@@ -1,7 +1,8 @@
 """Starts Ray on this machine and ends it, or joins the cluster at an address and leaves it running.
 
 Ray puts a handler of its own in the place of that for SIGTERM; here it is put back, since a run
-that is told to end keeps a checkpoint first.
+that is told to end keeps a checkpoint first. Ray's processes listen on all interfaces, told
+127.0.0.1 or not; those of 2.60 ask for a token by themselves.
 """
 
 import os
