@@ -21,6 +21,7 @@ COMMANDS = {
     "attack": "ifl.trials.attack.command",
     "bench": "ifl.trials.bench.command",
     "bench-changes": "ifl.trials.bench.changes",
+    "engines": "ifl.trials.engines",
     "scale": "ifl.trials.bench.scale",
     "faults": "ifl.trials.faults.command",
 }
