@@ -16,6 +16,7 @@ TYPED = {  # a few points of each grid
     "open/tau": "local.tau=1,10",
     "open/alpha": "partition.alpha=0.1,1 seed=0,1",
     "open/optimizer": "optimizer.lr=0.01 seed=0,1",
+    "open/family_rates": "seed=0",
     "open/shard_size": "validation=0.2,0.5 seed=0,1",
     "open/upload_rows": "seed=0,1",
     "open/statistics": "seed=0,1",
@@ -27,6 +28,7 @@ TYPED = {  # a few points of each grid
     "beyond/choices": "seed=0 optimizer.lr=0.01 optimizer=momentum",
     "beyond/frontier": "seed=0 method.align.weight=0,1 optimizer.lr=0.01",
     "beyond/codecs": "seed=0",
+    "beyond/transfer": "seed=0",
 }
 
 
