@@ -7,7 +7,8 @@ from ifl.checks import place, positive
 from ifl.cli.console import spell_out
 from ifl.cli.vendors.server import ADDRESS
 from ifl.engines.flare.job import write_job
-from ifl.engines.flare.local import Server, Site, write_local
+from ifl.engines.flare.kit import write_local
+from ifl.engines.flare.local import Server, Site
 from ifl.errors import IFLError
 
 KIT = "the startup kit, as nvflare provision made it"

@@ -46,8 +46,10 @@ class Carried:
             if opens:
                 self._deliver(OPEN, 0, b"")
             self._read()
-        except (CutError, OSError) as error:
+        except CutError as error:
             self.cut(str(error))
+        except OSError:  # who was connected here has gone
+            self.cut("")
         writing.join()
         if self._cut is not None and not self._known:
             with suppress(OSError):
@@ -133,8 +135,8 @@ class Carried:
                     self._own.shutdown(socket.SHUT_WR)
                     return
                 self._own.sendall(data)
-            except OSError as error:
-                self.cut(str(error))
+            except OSError:
+                self.cut("")
                 return
             with self._changed:
                 self._room += len(data)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ifl.engines.flare.local import SERVER, SITE
+from ifl.engines.flare.kit import SERVER, SITE
 from ifl.errors import ConfigError, OutputError
 
 NAME, APP = "ifl", "app"

@@ -1,22 +1,19 @@
-"""Reads and writes what a site or the server says of itself in its startup kit: ``local/ifl.json``.
+"""Reads what a site or the server says of itself in its startup kit: ``local/ifl.json``.
 
-Where a site's socket is, and where ``ifl server`` is, nobody says who submits a job: the file is in
-the kit's own ``local`` folder, as is what may run in a job, ``resources.json``.
+Where a site's socket is, and where ``ifl server`` is, is not for a job to say.
 """
 
 import json
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ifl.checks import check_above, check_text
 from ifl.engines.grpc.places import check_socket_path, place_of
-from ifl.errors import ConfigError, OutputError
+from ifl.errors import ConfigError
 
-FILE, RESOURCES = "ifl.json", "resources.json"
-SITE, SERVER = "ifl.engines.flare.site.Site", "ifl.engines.flare.server.Server"
-KITS = {SITE: "fed_client.json", SERVER: "fed_server.json"}
+FILE = "ifl.json"
 
 
 @dataclass(frozen=True)
@@ -82,44 +79,6 @@ def read_server(folder: Path) -> Server:
         ConfigError: there are none, or not as they have to be.
     """
     return Server(**_read(folder, {"server", "wait", "gone"}, "ifl flare server KIT"))
-
-
-def write_local(kit: Path, settings: Site | Server) -> None:
-    """Write settings into a startup kit, and let nothing but ours run in its jobs.
-
-    No log of a job is sent to the server. The server keeps its jobs in its kit, not in /tmp.
-
-    Raises:
-        ConfigError: it is no startup kit, or that of another kind of participant.
-        OutputError: it cannot be written.
-    """
-    allowed = SITE if isinstance(settings, Site) else SERVER
-    local = kit / "local"
-    if not (kit / "startup" / KITS[allowed]).is_file():
-        raise ConfigError(
-            f"{kit} holds no startup/{KITS[allowed]}; name the folder that nvflare provision made "
-            f"for {'a site' if allowed == SITE else 'the server'}"
-        )
-    try:
-        resources = json.loads((local / f"{RESOURCES}.default").read_text(encoding="utf-8"))
-        resources |= {"class_list_enforcement_mode": "enforce", "class_allow_list": [allowed]}
-        if isinstance(settings, Site):
-            resources["allow_log_streaming"] = False
-        else:
-            resources = _kept(resources, str(kit.resolve() / "kept"))
-        for name, said in ((RESOURCES, resources), (FILE, asdict(settings))):
-            (local / name).write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise OutputError(f"{local} cannot be set up ({error})") from error
-
-
-def _kept(said: Any, folder: str) -> Any:
-    """Return resources with every folder of /tmp/nvflare in a folder of the server's own."""
-    if isinstance(said, dict):
-        return {key: _kept(value, folder) for key, value in said.items()}
-    if isinstance(said, list):
-        return [_kept(value, folder) for value in said]
-    return said.replace("/tmp/nvflare", folder) if isinstance(said, str) else said
 
 
 def _read(folder: Path, known: set[str], command: str) -> dict[str, Any]:
