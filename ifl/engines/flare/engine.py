@@ -40,8 +40,8 @@ class Flare(Grpc):
     def __init__(
         self, hosts: int | None = None, timeout: float = 600.0, message_mb: int = 512
     ) -> None:
-        check_installed("engine=flare")
         super().__init__(hosts, timeout, message_mb)
+        check_installed("engine=flare")
         self._keeper: subprocess.Popen[str] | None = None
         self._sockets: list[str] = []
 
