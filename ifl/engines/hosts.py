@@ -48,7 +48,7 @@ class Host:
         self.process = context.Process(
             target=serves or serve, args=(theirs, *told), name=f"ifl-host-{number}", daemon=True
         )
-        with _deaf():
+        with deaf(*DEAF):
             self.process.start()
         theirs.close()
         self.clients: list[int] = []
@@ -73,6 +73,10 @@ class Host:
         """Return the next frame."""
         return _read(self.pipe)
 
+    def hang_up(self) -> None:
+        """Say nothing more, so that it ends."""
+        self.pipe.close()
+
     def lost(self) -> str:
         """Return what became of a process that answers no more."""
         self.process.join(GRACE_SECONDS)
@@ -88,15 +92,15 @@ class Host:
 
 
 @contextmanager
-def _deaf() -> Iterator[None]:
-    """Start a process inside that never hears Ctrl-C and the like, not even while it imports.
+def deaf(*names: str) -> Iterator[None]:
+    """Start a process inside that never hears these signals, not even while it imports.
 
-    Signals that come in the meantime are delivered to this thread afterwards.
+    Those that come in the meantime are delivered to this thread afterwards.
     """
     if not hasattr(signal, "pthread_sigmask"):  # Windows: a host turns deaf once it runs
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, n) for n in DEAF])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, n) for n in names])
     try:
         yield
     finally:
@@ -106,19 +110,40 @@ def _deaf() -> Iterator[None]:
 def serve(pipe: Connection) -> None:
     """Answer frames until the pipe is closed, in a process of its own."""
     follow_parent()
-    local, party = Local(), None
+    guests = Guests()
     with suppress(EOFError, OSError, MessageError):  # what is no frame is not gone on from
         while True:
             head, start = pipe.recv_bytes(), time.perf_counter()
             if head.startswith(b"{"):
-                asked = unframed(_read(pipe, head))
-                answers = local.exchange(decoded(asked, party))
+                answers = guests.answer(_read(pipe, head))
             else:
-                parties, answers = taken(head, pipe.recv_bytes())
-                party = parties[0] if parties else None
-                local.open(parties, in_turn)
+                answers = guests.take(*taken(head, pipe.recv_bytes()))
             for part in framed(answers, time.perf_counter() - start):
                 pipe.send_bytes(part)
+
+
+class Guests:
+    """The parties of a host, as frames reach them."""
+
+    def __init__(self) -> None:
+        self._local = Local()
+        self._first: Party | None = None
+
+    def take(
+        self, parties: list[Party], answers: dict[int, list[Answer]]
+    ) -> dict[int, list[Answer]]:
+        """Take these parties in place of others; return the answers made with them."""
+        self._first = parties[0] if parties else None
+        self._local.open(parties, in_turn)
+        return answers
+
+    def answer(self, frame: Frame) -> dict[int, list[Answer]]:
+        """Let parties answer what a frame asks of them.
+
+        Raises:
+            MessageError: it is no frame.
+        """
+        return self._local.exchange(decoded(unframed(frame), self._first))
 
 
 def follow_parent() -> None:
@@ -137,6 +162,11 @@ def taken(head: bytes, pickled: bytes) -> tuple[list[Party], dict[int, list[Answ
     agreed = pickle.loads(head)
     torch.set_num_threads(agreed["threads"])
     sys.path[:] = agreed["path"]
+    return made(pickled)
+
+
+def made(pickled: bytes) -> tuple[list[Party], dict[int, list[Answer]]]:
+    """Return parties made again, and an empty answer, or why there are none."""
     try:
         return pickle.loads(pickled), {}
     except Exception as error:  # a class that cannot be imported here, or whatever it does then
