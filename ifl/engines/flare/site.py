@@ -33,7 +33,7 @@ class Site(Executor):  # type: ignore[misc]
                 self._open(fl_ctx)
             except ConfigError as error:
                 self.system_panic(str(error), fl_ctx)
-        elif event_type in (EventType.ABORT_TASK, EventType.END_RUN):
+        elif event_type == EventType.END_RUN:
             self._close()
 
     def execute(self, task_name: str, shareable: Any, fl_ctx: Any, abort_signal: Any) -> Any:
