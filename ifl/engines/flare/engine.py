@@ -11,7 +11,7 @@ import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ifl.engines.flare.needed import check_installed
 from ifl.engines.grpc.engine import Grpc
@@ -20,6 +20,7 @@ from ifl.engines.grpc.places import UNIX, check_socket_path
 from ifl.engines.hosts import Host
 from ifl.errors import PartyError
 
+PREFIX = "ifl-flare-"
 END_SECONDS = 20.0  # for FLARE's processes to be ended
 
 
@@ -63,10 +64,10 @@ class Flare(Grpc):
 
     def _begin(self, count: int) -> None:
         """Start FLARE with so many sites, and a job that carries what they are told."""
-        listener, _ = self._listening()
-        folder = Path(tempfile.mkdtemp(prefix="ifl-flare-"))
+        check_socket_path(f"{tempfile.gettempdir()}/{PREFIX}12345678/site{count}/ifl")
+        listener, certificates = self._listening()
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         self._sockets = [str(folder / f"site{w}" / "ifl") for w in range(count)]
-        check_socket_path(self._sockets[-1])
         paths = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)
         self._keeper = subprocess.Popen(
             [sys.executable, "-m", "ifl.engines.flare.keeper"],
@@ -79,7 +80,8 @@ class Flare(Grpc):
         )
         orders_to, answers = _pipes(self._keeper)
         sockets = {Path(path).parent.name: path for path in self._sockets}
-        orders = {"folder": str(folder), "sockets": sockets, "address": listener.address}
+        orders: dict[str, Any] = {"folder": str(folder), "certificates": str(certificates)}
+        orders |= {"sockets": sockets, "address": listener.address}
         print(json.dumps(orders), file=orders_to, flush=True)
         answer = answers.readline().strip()
         if answer != "ready":

@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock, Thread
 from typing import Any
 
 from ifl.engines.flare.job import write_job
@@ -35,15 +36,20 @@ class Keeper:
 
     Args:
         folder: of all of it; removed by ``close``.
+        certificates: the folder of those of the run, removed, too.
         sockets: of the sites, by their names.
         address: HOST:PORT of the server of the run.
     """
 
-    def __init__(self, folder: Path, sockets: dict[str, str], address: str) -> None:
-        self._folder, self._sockets, self._address = folder, sockets, address
+    def __init__(
+        self, folder: str, certificates: str, sockets: dict[str, str], address: str
+    ) -> None:
+        self._folder, self._removed = Path(folder), (folder, certificates)
+        self._sockets, self._address = sockets, address
         self._until = time.monotonic() + START_SECONDS
         self._environment = {**os.environ, TOKEN: secrets.token_hex(16)}
         self._started: dict[str, subprocess.Popen[bytes]] = {}
+        self._starting, self._closed = Lock(), False
 
     def start(self) -> None:
         """Start all, and return when all sites listen.
@@ -64,7 +70,9 @@ class Keeper:
             self._wait()
 
     def close(self) -> None:
-        """End all that was started, and remove the folder."""
+        """End all that was started, and remove the folders."""
+        with self._starting:
+            self._closed = True
         while running := _marked(self._environment[TOKEN]):
             for process in running:
                 with suppress(OSError):
@@ -72,7 +80,8 @@ class Keeper:
             for started in self._started.values():
                 started.poll()  # else it stays as a zombie
             time.sleep(0.05)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        for folder in self._removed:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _provisioned(self) -> Path:
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -89,17 +98,11 @@ class Keeper:
         project = {"api_version": 3, "name": PROJECT, "participants": [server, *sites, admin]}
         path = self._folder / "project.yml"
         path.write_text(json.dumps({**project, "builders": builders}), encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-m", "nvflare.cli", "provision", "-p", str(path), "-w", "kits"],
-            cwd=self._folder,
-            env=self._environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode:
-            said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())
-            raise PartyError(f"nvflare provision failed: {said}")
+        words = ["nvflare.cli", "provision", "-p", str(path), "-w", str(self._folder / "kits")]
+        said = self._folder / "provision.txt"
+        if self._python(words, self._folder, said).wait():
+            text = " ".join(said.read_text(encoding="utf-8", errors="replace").split())
+            raise PartyError(f"nvflare provision failed: {text}")
         return self._folder / "kits" / PROJECT / "prod_00"
 
     def _run(self, kit: Path) -> "subprocess.Popen[bytes]":
@@ -107,15 +110,21 @@ class Keeper:
         kind = "server" if kit.name == HOST else "client"
         told = ["secure_train=true", f"org={PROJECT}", "config_folder=config"]
         told += [f"uid={kit.name}"] if kind == "client" else []
-        module = f"nvflare.private.fed.app.{kind}.{kind}_train"
-        words = ["-m", str(kit), "-s", f"fed_{kind}.json", "--set", *told]
-        with (kit / "said.txt").open("wb") as said:
+        words = [f"nvflare.private.fed.app.{kind}.{kind}_train", "-m", str(kit)]
+        words += ["-s", f"fed_{kind}.json", "--set", *told]
+        return self._python(words, kit, kit / "said.txt")
+
+    def _python(self, words: list[str], place: Path, said: Path) -> "subprocess.Popen[bytes]":
+        """Start a module with its arguments."""
+        with self._starting, said.open("wb") as file:
+            if self._closed:
+                raise PartyError("it was ended while it started")
             return subprocess.Popen(
-                [sys.executable, "-u", "-m", module, *words],
-                cwd=kit,
+                [sys.executable, "-u", "-m", *words],
+                cwd=place,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -161,17 +170,24 @@ def main() -> None:
     """Keep a project until the input is closed."""
     with os.fdopen(os.dup(1), "w") as answers:  # FLARE prints, too
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        orders = json.loads(sys.stdin.readline())
-        keeper = Keeper(Path(orders["folder"]), orders["sockets"], orders["address"])
+        keeper = Keeper(**json.loads(sys.stdin.readline()))
+        watching = Thread(target=_watch, args=(keeper,), daemon=True)
+        watching.start()
         try:
             keeper.start()
-            answers.write("ready\n")
-            answers.flush()
-            sys.stdin.read()
+            print("ready", file=answers, flush=True)
+            watching.join()
         except IFLError as error:
-            answers.write(f"{error}\n")
+            print(error, file=answers, flush=True)
         finally:
             keeper.close()
+
+
+def _watch(keeper: Keeper) -> None:
+    """End all when the input is closed, even while it starts."""
+    sys.stdin.read()
+    keeper.close()
+    os._exit(0)
 
 
 if __name__ == "__main__":
