@@ -5,10 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from multiprocessing.connection import wait
 from threading import Condition, Thread
 
 from ifl.engines.flare.frames import CHUNK, CUT, DATA, END, FULL, GONE, OPEN, TAKEN, CutError
 
+LARGE = 2**16  # bytes after which more is waited for
+MORE_SECONDS = 0.002
 WINDOW = 4 * CHUNK  # bytes that came and are not written yet, at most
 FULL_SECONDS = 2.0  # that a frame waits for room before it has to be sent again
 PAUSE_SECONDS = 0.2  # before a frame that nobody answered is sent again
@@ -93,11 +96,21 @@ class Carried:
 
     def _read(self) -> None:
         number = 0
-        while data := self._own.recv(CHUNK):
+        while data := self._some():
             number += 1
             self._deliver(DATA, number, data)
         if self._cut is None:
             self._deliver(END, number + 1, b"")
+
+    def _some(self) -> bytes:
+        """Return what there is to be read, of a large message more than a socket holds at once."""
+        data = self._own.recv(CHUNK)
+        parts, size = [data], len(data)
+        while data and LARGE <= size < CHUNK and wait([self._own], MORE_SECONDS):
+            data = self._own.recv(CHUNK - size)
+            parts.append(data)
+            size += len(data)
+        return b"".join(parts)
 
     def _deliver(self, kind: int, number: int, data: bytes) -> None:
         """Send a frame until it is taken.
