@@ -3,14 +3,15 @@
 import socket
 import stat
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Build, composed
-from federated import Party, joined, listening, terms
+from federated import Party, joined, listening, terms, vendor_of
 from hosts import tables, written
 from test_grpc import FOUR, NETWORKS
-from tunnels import TUNNELLED, entrance, tunnelled
+from tunnels import TUNNELLED, entrance, short_folder, tunnelled
 
 from ifl.cli.build import assemble
 from ifl.engines.flare.entrance import Entrance
@@ -22,6 +23,12 @@ from ifl.methods.ifl import IFL
 from ifl.vendors.server import VendorServer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no Unix sockets")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with short_folder() as folder:
+        yield folder
 
 
 @pytest.mark.parametrize("typed", ["method=ifl codec=int4", "method=fsl"])
@@ -63,8 +70,8 @@ def test_why_a_server_refuses_is_learnt_there_too(tmp_path: Path) -> None:
     assert refusal(called_place(address), strange) is None  # nobody is there
 
 
-def test_its_socket_and_folder_are_its_owners_alone(tmp_path: Path) -> None:
-    path = tmp_path / "own" / "ifl"
+def test_its_socket_and_folder_are_its_owners_alone(place: Path) -> None:
+    path = place / "own" / "ifl"
     door = Entrance(path, socket.socket.close)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -74,19 +81,25 @@ def test_its_socket_and_folder_are_its_owners_alone(tmp_path: Path) -> None:
     assert not path.exists()
 
 
-def test_one_that_was_left_behind_is_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "own" / "ifl"
+def test_one_that_was_left_behind_is_replaced(place: Path) -> None:
+    path = place / "own" / "ifl"
     path.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
     Entrance(path, socket.socket.close).close()
 
 
-def test_a_folder_that_others_can_enter_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o755)
+def test_a_folder_that_others_can_enter_is_refused(place: Path) -> None:
+    (place / "open").mkdir()
+    (place / "open").chmod(0o755)
     with pytest.raises(ConfigError, match=r"must be a folder that its owner alone can enter"):
-        Entrance(tmp_path / "open" / "ifl", socket.socket.close)
+        Entrance(place / "open" / "ifl", socket.socket.close)
+
+
+def test_its_path_goes_from_the_folder_of_the_vendors_file(tmp_path: Path) -> None:
+    vendor = vendor_of("ann", tmp_path, "unix:socket/ifl")
+    assert vendor.address == f"unix:{tmp_path / 'ann' / 'socket' / 'ifl'}"
+    assert vendor_of("ann", tmp_path, "host:7440").address == "host:7440"
 
 
 @pytest.mark.parametrize("address", ["unix:", "unix:relative", f"unix:/{'x' * 100}", "unix:/a\0b"])

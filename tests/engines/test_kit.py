@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml  # type: ignore[import-untyped]
+from conftest import ROOT
+from tunnels import short_folder
 
 from ifl.__main__ import main
 from ifl.engines.flare.kit import SERVER, SITE
@@ -91,6 +94,27 @@ def test_a_job_brings_neither_code_nor_settings(tmp_path: Path) -> None:
     (executor,) = read(tmp_path / "job" / client)["executors"]
     assert (flow["path"], flow["args"]) == (SERVER, {})
     assert executor["executor"] == {"path": SITE, "args": {}}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no Unix sockets")
+def test_the_page_sets_up_the_kits_of_its_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    with short_folder() as place, monkeypatch.context() as there:
+        there.chdir(place)
+        set_up(place)
+
+
+def set_up(place: Path) -> None:
+    page = (ROOT / "docs" / "flare.md").read_text(encoding="utf-8")
+    project = yaml.safe_load(page.partition('title="project.yml"\n')[2].partition("```")[0])
+    kits = place / "kits" / project["name"] / "prod_00"
+    for participant in project["participants"]:
+        kit(kits, participant["type"]).rename(kits / participant["name"])
+    lines = [line.split() for line in page.splitlines() if line.startswith("ifl flare ")]
+    assert [typed(*words[2:]) for words in lines] == [0] * 5
+    sites = [p["name"] for p in project["participants"] if p["type"] == "client"]
+    assert read(place / "job" / "meta.json")["deploy_map"]["app"] == ["server", *sites]
+    for name in sites:
+        assert read_site(kits / name / "local").socket == str(place / name / "socket" / "ifl")
 
 
 def test_the_classes_that_are_allowed_are_there() -> None:

@@ -56,11 +56,18 @@ class Faithful:
 
 
 @contextmanager
+def short_folder() -> Iterator[Path]:
+    """Give a folder whose name is short enough for a socket, as pytest's are not everywhere."""
+    with tempfile.TemporaryDirectory(prefix="ifl-") as folder:
+        yield Path(folder).resolve()
+
+
+@contextmanager
 def entrance(address: str) -> Iterator[str]:
     """Lead a Unix socket to an address; give what a party is to call."""
     pair = Pair(address)
-    with tempfile.TemporaryDirectory(prefix="ifl-") as folder:
-        path = Path(folder) / "own" / "ifl"
+    with short_folder() as folder:
+        path = folder / "own" / "ifl"
         door = Entrance(path, lambda found: pair.site.adopt(found, "server"))
         try:
             yield f"unix:{path}"
