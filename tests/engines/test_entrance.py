@@ -25,6 +25,13 @@ from ifl.vendors.server import VendorServer
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no Unix sockets")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    """End the process that all tests share: its server's threads would keep this one alive."""
+    yield
+    TUNNELLED.close()
+
+
 @pytest.fixture
 def place() -> Iterator[Path]:
     with short_folder() as folder:
