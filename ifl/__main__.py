@@ -1,8 +1,8 @@
 """Dispatches the commands: ifl [key=value ...] runs, ifl plot FOLDER draws; so does python -m ifl.
 
 Every other command is named by its first word; each has its own --help. Export, validate and
-compose are for trained blocks as files; server, vendor and certificates for federations among
-machines.
+compose are for trained blocks as files; server, vendor, certificates and flare for federations
+among machines.
 """
 
 import sys
@@ -18,6 +18,7 @@ COMMANDS = {
     "server": "ifl.cli.vendors.server",
     "vendor": "ifl.cli.vendors.vendor",
     "certificates": "ifl.cli.vendors.certificates",
+    "flare": "ifl.cli.vendors.flare",
     "attack": "ifl.trials.attack.command",
     "bench": "ifl.trials.bench.command",
     "bench-changes": "ifl.trials.bench.changes",

@@ -68,6 +68,8 @@ def test_no_method_imports_another(path: Path) -> None:
 LIGHT = ["ifl", "ifl.cli.run", "ifl.cli.plot", "hydra_plugins.ifl_grid"]
 LIGHT += ["ifl.runs.folder", "ifl.runs.identity", "ifl.runs.lock", "ifl.runs.journal"]
 LIGHT += ["ifl.cli.vendors.server", "ifl.cli.vendors.vendor", "ifl.cli.vendors.certificates"]
+LIGHT += ["ifl.cli.vendors.flare", "ifl.engines.flare.keeper"]
+LIGHT += ["ifl.engines.flare.site", "ifl.engines.flare.server"]  # in FLARE's own processes
 LIGHT += ["ifl.cli.blocks.export", "ifl.cli.blocks.validate", "ifl.cli.blocks.compose"]
 LIGHT += ["ifl.runs.provenance", "ifl.analysis.report.sections", "ifl.analysis.studies"]
 

@@ -18,6 +18,7 @@ from ifl.client.settings import Optimizers, Training
 from ifl.data.augment import Distortion
 from ifl.data.dataset import Dataset
 from ifl.engines.grpc.certificates import check_name
+from ifl.engines.grpc.places import UNIX
 from ifl.errors import ConfigError
 from ifl.models import SplitModel
 from ifl.runs.made import made, told
@@ -35,7 +36,7 @@ class Vendor:
     Args:
         name: of its party, as its certificate has it.
         agreed: the file of the terms.
-        server: its address, HOST:PORT.
+        server: its address, HOST:PORT, or unix:PATH of a socket on this machine.
         certificates: the folder of its own.
         seed: of all that it draws; nobody else should know it.
         data: a mapping with a ``_target_``, or the name of an option of conf/data.
@@ -84,6 +85,13 @@ class Vendor:
     def path(self, name: str) -> Path:
         """Return a path that is said from the folder of the file."""
         return self.place / Path(name).expanduser()
+
+    @property
+    def address(self) -> str:
+        """The server's address; a socket's path goes from the folder of the file, too."""
+        if not self.server.startswith(UNIX):
+            return self.server
+        return f"{UNIX}{self.path(self.server[len(UNIX) :]).absolute()}"
 
     def importable(self) -> None:
         """Let what lies beside the file be imported by its name."""

@@ -65,7 +65,7 @@ class VendorRun:
             client, agreed, vendor.seed, self.folder, data.test, self._finished
         )
         self._caller = Caller(
-            vendor.server,
+            vendor.address,
             read_certificates(vendor.path(vendor.certificates), vendor.name),
             vendor.name,
             self.party.told,

@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,13 @@ from ifl.methods.lg_fedavg import LGFedAvg
 
 FOUR = Schedule(rounds=4, eval_every=3)
 NETWORKS = ("clients=mlp_homogeneous", "fusion.dim=16", "clients.count=3", "batch_size=4")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ended() -> Iterator[None]:
+    """End the process that all tests share: its server's threads would keep this one alive."""
+    yield
+    HOST.close()
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """Calls the server for a party, answers what it asks, and calls again when a stream breaks."""
 
 import secrets
-import socket
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -13,11 +12,13 @@ from ifl.engines.frames import Frame
 from ifl.engines.grpc.certificates import CA, KEY, OWN, SERVER, Certificates
 from ifl.engines.grpc.envelopes import Envelope, packed, plain_text, unpacked
 from ifl.engines.grpc.line import check_size
-from ifl.engines.grpc.listener import JOIN, SERVICE, options, place_of
+from ifl.engines.grpc.listener import JOIN, SERVICE, options
+from ifl.engines.grpc.places import Place, called_place
 from ifl.errors import ConfigError, LostError, MessageError, RefusedError
 
 METHOD = f"/{SERVICE}/{JOIN}"
 PAUSE_SECONDS = 0.3  # between two calls
+PROBE_SECONDS = 5.0
 Answers = Callable[[Frame], Frame]
 
 
@@ -25,7 +26,7 @@ class Caller:
     """A party's end of the stream.
 
     Args:
-        address: of the server.
+        address: of the server, HOST:PORT or unix:PATH.
         certificates: the party's own.
         name: of the party.
         told: what its hello says besides name and version.
@@ -48,7 +49,7 @@ class Caller:
         patience: Callable[[], float] = lambda: 600.0,
         say: Callable[[str], None] = lambda sentence: None,
     ) -> None:
-        self._place, self._certificates, self._name = place_of(address), certificates, name
+        self._place, self._certificates, self._name = called_place(address), certificates, name
         self._told, self._answer, self._too_large = told, answer, too_large
         self._most, self._patience, self._say = message_mb * 2**20, patience, say
         self._options = [
@@ -75,14 +76,13 @@ class Caller:
             if why and why == twice:  # not of a server that is just being ended
                 raise RefusedError(why)
             twice = why
-            host, port = self._place
             if time.monotonic() - self._heard > (patience := self._patience()):
                 raise LostError(
-                    f"there was no server at {host}:{port} for {patience:g} s; the same "
+                    f"there was no server at {self._place} for {patience:g} s; the same "
                     "command goes on once there is one"
                 )
             if not missing:
-                self._say(f"Waiting for a server at {host}:{port}")
+                self._say(f"Waiting for a server at {self._place}")
                 missing = True
             time.sleep(PAUSE_SECONDS)
 
@@ -95,9 +95,7 @@ class Caller:
         outbox.put(packed(Envelope("hello", {**self._told(), **hello})))
         own = self._certificates
         trusted = grpc.ssl_channel_credentials(own.ca, own.key, own.own)
-        host, port = self._place
-        called = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        with grpc.secure_channel(called, trusted, self._options) as channel:
+        with grpc.secure_channel(self._place.called, trusted, self._options) as channel:
             call = channel.stream_stream(METHOD)(iter(outbox.get, None))
             try:
                 for payload in call:
@@ -140,13 +138,12 @@ class Caller:
         return self._said
 
 
-def refusal(place: tuple[str, int], certificates: Certificates) -> str | None:
+def refusal(place: Place, certificates: Certificates) -> str | None:
     """Return in a sentence why a server does not take a party, or the reverse; None if unknown.
 
     gRPC tells no more than that there is no connection; so TLS is tried without it.
     """
-    host, port = place
-    where = f"the server at {host}:{port}"
+    where = f"the server at {place}"
     try:
         context = ssl.create_default_context(cafile=str(certificates.folder / CA))
         context.load_cert_chain(certificates.folder / OWN, certificates.folder / KEY)
@@ -155,7 +152,7 @@ def refusal(place: tuple[str, int], certificates: Certificates) -> str | None:
     context.set_alpn_protocols(["h2"])
     try:
         with (
-            socket.create_connection((host, port), 5.0) as plain,
+            place.connected(PROBE_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=SERVER) as secure,
         ):
             # TLS 1.3 refuses a certificate after the handshake; gRPC hangs up without a word.

@@ -13,6 +13,7 @@ from ifl.engines.grpc.certificates import Certificates
 from ifl.engines.grpc.door import Door
 from ifl.engines.grpc.envelopes import plain_text, unpacked
 from ifl.engines.grpc.line import Line
+from ifl.engines.grpc.places import place_of
 from ifl.errors import ConfigError, LostError, MessageError
 
 SERVICE, JOIN = "ifl.Federation", "Join"
@@ -41,18 +42,6 @@ def options(message_mb: int) -> list[tuple[str, int]]:
     most = message_mb * 2**20
     limits = {"grpc.max_send_message_length": most, "grpc.max_receive_message_length": most}
     return [*limits.items(), *KEEPALIVE.items()]
-
-
-def place_of(address: str) -> tuple[str, int]:
-    """Return host and port of an address.
-
-    Raises:
-        ConfigError: it has not both.
-    """
-    host, colon, port = str(address).rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(f"address must be HOST:PORT such as 127.0.0.1:7440, got {address}")
-    return host.strip("[]"), int(port)
 
 
 class Listener:
