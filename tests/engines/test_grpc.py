@@ -2,8 +2,8 @@
 
 import os
 import signal
+import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from liars import Liar
 
 from ifl.cli.build import assemble
 from ifl.engines.grpc.needed import check_installed
+from ifl.engines.grpc.threads import Daemons
 from ifl.errors import ConfigError, PartyError
 from ifl.federation.schedule import Schedule
 from ifl.methods.ifl import IFL
@@ -22,13 +23,6 @@ from ifl.methods.lg_fedavg import LGFedAvg
 
 FOUR = Schedule(rounds=4, eval_every=3)
 NETWORKS = ("clients=mlp_homogeneous", "fusion.dim=16", "clients.count=3", "batch_size=4")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ended() -> Iterator[None]:
-    """End the process that all tests share: its server's threads would keep this one alive."""
-    yield
-    HOST.close()
 
 
 @pytest.mark.parametrize(
@@ -85,3 +79,24 @@ def test_without_its_package_one_sentence_names_the_way_out(
     with pytest.raises(ConfigError) as told:
         check_installed("engine=grpc")
     assert str(told.value) == 'engine=grpc needs the package grpcio: pip install "ifl[grpc]"'
+
+
+STUCK = """
+from threading import Event
+from ifl.engines.grpc.threads import Daemons
+Daemons().submit(Event().wait)
+print("end")
+"""
+
+
+def test_a_program_that_closes_nothing_ends() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "end\n", "")
+
+
+def test_a_thread_hands_on_what_its_call_returns_or_raises() -> None:
+    assert Daemons().submit(divmod, 7, 2).result(10) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        Daemons().submit(divmod, 7, 0).result(10)

@@ -3,7 +3,6 @@
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ifl import __version__
@@ -14,6 +13,7 @@ from ifl.engines.grpc.door import Door
 from ifl.engines.grpc.envelopes import plain_text, unpacked
 from ifl.engines.grpc.line import Line
 from ifl.engines.grpc.places import place_of
+from ifl.engines.grpc.threads import Daemons
 from ifl.errors import ConfigError, LostError, MessageError
 
 SERVICE, JOIN = "ifl.Federation", "Join"
@@ -26,7 +26,7 @@ KEEPALIVE = {  # who has vanished without a word is noticed within half a minute
 }
 LARGEST_MB = 2000  # gRPC's own limit is 2 GiB
 LEAVE_SECONDS = 2.0  # for streams that are ending
-SPARE = 8  # threads for those who are not let in
+SPARE = 8  # streams for those who are not let in
 Refuses = Callable[[str, Mapping[str, Any]], str | None]
 
 
@@ -73,8 +73,8 @@ class Listener:
         self._lines: dict[str, Line] = {}
         self._refuses: Refuses = lambda name, told: None
         settings = [*options(message_mb), ("grpc.so_reuseport", 0)]
-        self._pool = ThreadPoolExecutor(2 * most + SPARE, "ifl-grpc")
-        self._server = grpc.server(self._pool, options=settings)
+        streams = 2 * most + SPARE
+        self._server = grpc.server(Daemons(), options=settings, maximum_concurrent_rpcs=streams)
         join = grpc.stream_stream_rpc_method_handler(self._join)
         handler = grpc.method_handlers_generic_handler(SERVICE, {JOIN: join})
         self._server.add_generic_rpc_handlers((handler,))
@@ -138,7 +138,6 @@ class Listener:
         self.part()
         self._door.close()
         self._server.stop(grace=LEAVE_SECONDS).wait()
-        self._pool.shutdown(wait=True)
 
     def _join(self, requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
         import grpc
