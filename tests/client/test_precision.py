@@ -59,8 +59,11 @@ def test_copies_have_weights_of_their_own() -> None:
         assert block(x).any()
 
 
-@pytest.mark.parametrize("option", EVERY)
-def test_every_method_learns_with_float32_weights_and_messages(option: str) -> None:
+KINDS = ["ifl", "fsl", "fl", "fedgh", "centralized", "cse_fsl", "fml", "relative"]  # of servers
+
+
+@pytest.mark.parametrize("option", [o for o in EVERY if o.split()[0] in KINDS and "=" not in o])
+def test_methods_learn_with_float32_weights_and_messages(option: str) -> None:
     typed = (f"method={option}".split(), "optimizer=adam")
     low, exact = built(*typed[0], typed[1], *LOW), built(*typed[0], typed[1])
     rows = [play(federation, 3) for federation in (low, exact)]

@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -17,12 +16,15 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ifl.engines.flare.job import write_job
 from ifl.engines.flare.kit import write_local
 from ifl.engines.flare.local import Server, Site
 from ifl.errors import IFLError, PartyError
+
+if TYPE_CHECKING:
+    import psutil
 
 TOKEN = "IFL_FLARE_RUN"  # in the environment of all that this starts
 START_SECONDS = 120.0
@@ -71,12 +73,14 @@ class Keeper:
 
     def close(self) -> None:
         """End all that was started, and remove the folders."""
+        import psutil
+
         with self._starting:
             self._closed = True
         while running := _marked(self._environment[TOKEN]):
             for process in running:
-                with suppress(OSError):
-                    os.kill(process, signal.SIGKILL)
+                with suppress(psutil.Error):
+                    process.kill()
             for started in self._started.values():
                 started.poll()  # else it stays as a zombie
             time.sleep(0.05)
@@ -154,7 +158,7 @@ class Keeper:
         time.sleep(0.2)
 
 
-def _marked(token: str) -> list[int]:
+def _marked(token: str) -> "list[psutil.Process]":
     """Return the processes that have a token in their environment, this one apart."""
     import psutil
 
@@ -162,7 +166,7 @@ def _marked(token: str) -> list[int]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
-                found += [process.pid] if process.environ().get(TOKEN) == token else []
+                found += [process] if process.environ().get(TOKEN) == token else []
     return found
 
 

@@ -102,7 +102,7 @@ def render(report: Path) -> list[str]:
 
 
 def test_a_report_drawn_again_replaces_what_was_run_and_keeps_the_rest(report: Path) -> None:
-    fill(report.parent.parent / "runs", "beyond/choices")
+    fill(report.parent.parent / "runs", "open/family_rates")
     before = read(report).of("img")
     _, notes = plot.show(report.parent.parent / "runs", report.parent, report=True)
     (note,) = [note for note in notes if "keeps" in note]
@@ -111,7 +111,7 @@ def test_a_report_drawn_again_replaces_what_was_run_and_keeps_the_rest(report: P
     page = read(report)
     assert [item["id"] for item in page.of("section")] == [
         "paper-here", "paper_homogeneous_Digits", "open_fusion_dim_Digits",
-        "beyond_choices_Digits-validation",
+        "open_family_rates_Digits-validation",
     ]  # fmt: skip
     assert before[1] in page.of("img")
     assert before[0] not in page.of("img")
