@@ -29,7 +29,7 @@ def name_of(run: Run) -> str:
     words = ["samples"]
     if run.method.choice == "ifl_statistics":
         words = [KINDS[str(run.config.get("method.covariance", "diagonal"))]]
-        if run.config.get("method.nonnegative") is False:
+        if "method.nonnegative" not in run.config:  # false, as it once was for all
             words.append("draws below 0 kept")
     if (codec := run.choices["codec"]) != "float32":
         words.append(str(codec))
