@@ -14,9 +14,11 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import OverrideType
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from ifl.client.client import Client
 from ifl.client.settings import Optimizers, Training
@@ -33,6 +35,7 @@ from ifl.trials.faults.methods import NEEDS
 ROOT = Path(__file__).parent.parent
 CONF = ROOT / "conf"
 SHAPE, DIM, CLASSES = (1, 6, 6), 8, 4
+NOWHERE = "nowhere"
 NARROW = ("clients=mlp_homogeneous", "clients.members.0.base.widths=[16]")  # quick to train
 # Settings by which a method holds another conversation, or keeps other things: "OPTION KEY=VALUE".
 VARIANTS = (
@@ -88,6 +91,20 @@ def composed(*overrides: str) -> DictConfig:
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> DictConfig:
+    """Compose the options of groups once, and set single values in a copy, which takes less."""
+    groups = tuple(o for o in overrides if (CONF / o.partition("=")[0]).is_dir())
+    values = OverridesParser.create().parse_overrides([o for o in overrides if o not in groups])
+    whole = composed_by_hydra(groups) if not values else deepcopy(_composed(groups))
+    for value in values:
+        key, known = value.key_or_group, value.type is OverrideType.CHANGE
+        now = OmegaConf.select(whole, key, default=NOWHERE, throw_on_resolution_failure=False)
+        if not known or value.is_sweep_override() or now == NOWHERE:
+            return composed_by_hydra(overrides)  # which may say what is wrong
+        OmegaConf.update(whole, key, value.value(), merge=True)
+    return whole
+
+
+def composed_by_hydra(overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import CLASSES, DIM, SHAPE, TINY, composed
+from conftest import CLASSES, DIM, SHAPE, TINY, composed, composed_by_hydra
 from torch import nn
 
 from ifl.cli.build import assemble, make_block
@@ -81,3 +81,18 @@ def test_members_that_say_all_make_the_same_networks() -> None:
     )
     pairs = zip(first.state_dict().items(), second.state_dict().items(), strict=True)
     assert all(name == other and torch.equal(a, b) for (name, a), (other, b) in pairs)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        "seed=3 rounds=null validation=0.2",
+        "experiment=frugal data=kmnist10k local.tau=5 method.replay.rows=7 seed=1",
+        "clients=paper clients.members.1.base.widths=[4,5] optimizer=adam optimizer.lr=1e-4",
+        "method=ifl +method.extra=1 codec=int4",
+        "anchors=other anchors.data.root=x optimizer.decay_rounds=9",
+    ],
+)
+def test_configurations_of_tests_are_those_that_hydra_composes(typed: str) -> None:
+    assert composed(*typed.split()) == composed_by_hydra(typed.split())
