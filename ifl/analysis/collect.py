@@ -88,11 +88,16 @@ class Group:
         return pd.concat([run.rounds.tail(1) for run in self.runs])
 
     def curve(self, accuracy: str = "accuracy_mean") -> pd.DataFrame:
-        """Return means and an accuracy's interval (low, high) by round that all seeds have."""
+        """Return means and an accuracy's interval (low, high) by round that all seeds have.
+
+        An interval of two seeds says nothing; low and high are these.
+        """
         by_round = pd.concat([run.rounds for run in self.runs]).groupby("round")
         curve, half = by_round.mean(), by_round[accuracy].agg(half_width)
         curve["low"] = (curve[accuracy] - half).clip(lower=0)
         curve["high"] = (curve[accuracy] + half).clip(upper=1)
+        if len(self.runs) == 2:
+            curve["low"], curve["high"] = by_round[accuracy].min(), by_round[accuracy].max()
         return curve[by_round.size() == len(self.runs)].reset_index()
 
     def matrix(self) -> pd.DataFrame:

@@ -221,6 +221,9 @@ def test_an_interval_stays_between_0_and_100_per_cent(tmp_path: Path) -> None:
     write_run(tmp_path / "1", "seed=0", accuracy={10: 0.2})
     write_run(tmp_path / "2", "seed=1", accuracy={10: 0.9})
     (group,) = grouped(tmp_path)
+    assert group.curve()[["low", "high"]].to_numpy().tolist() == [[0.2, 0.9]]  # those of two seeds
+    write_run(tmp_path / "3", "seed=2", accuracy={10: 0.9})
+    (group,) = grouped(tmp_path)
     assert group.curve()[["low", "high"]].to_numpy().tolist() == [[0, 1]]
 
 
