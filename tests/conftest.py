@@ -15,7 +15,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import OverrideType
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -94,14 +94,22 @@ def _composed(overrides: tuple[str, ...]) -> DictConfig:
     """Compose the options of groups once, and set single values in a copy, which takes less."""
     groups = tuple(o for o in overrides if (CONF / o.partition("=")[0]).is_dir())
     values = OverridesParser.create().parse_overrides([o for o in overrides if o not in groups])
-    whole = composed_by_hydra(groups) if not values else deepcopy(_composed(groups))
+    if not values or not all(map(is_plain, values)):
+        return composed_by_hydra(overrides)
+    whole = deepcopy(_composed(groups))
     for value in values:
-        key, known = value.key_or_group, value.type is OverrideType.CHANGE
+        key = value.key_or_group
         now = OmegaConf.select(whole, key, default=NOWHERE, throw_on_resolution_failure=False)
-        if not known or value.is_sweep_override() or now == NOWHERE:
-            return composed_by_hydra(overrides)  # which may say what is wrong
+        if now == NOWHERE:
+            return composed_by_hydra(overrides)  # which says what is wrong
         OmegaConf.update(whole, key, value.value(), merge=True)
     return whole
+
+
+def is_plain(value: Override) -> bool:
+    """Tell whether an override sets a key that is there to one value, and tells Hydra nothing."""
+    changes = value.type is OverrideType.CHANGE and not value.is_sweep_override()
+    return changes and not value.is_hydra_override()
 
 
 def composed_by_hydra(overrides: Sequence[str]) -> DictConfig:
