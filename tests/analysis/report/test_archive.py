@@ -187,4 +187,4 @@ def test_the_reference_report_is_that_of_its_sections() -> None:
     pictures = [inside(picture.wide) for part in parts for picture in part.pictures]
     assert {item["src"] for item in shown.of("img")} == {*pictures}
     assert rendered_from(reference / "report.html", reference / FOLDER)
-    assert (reference / "report.html").stat().st_size < 1_500_000
+    assert (reference / "report.html").stat().st_size < 1_000_000

@@ -32,7 +32,7 @@ def test_the_report_holds_every_study_and_loads_nothing(
     for name in ("paper-here.md", "paper-here.csv", "paper-here.tex"):
         assert (out / name).stat().st_size > 100
     assert (out / "paper" / "homogeneous" / "accuracy-Digits.png").exists()
-    assert (out / "report.html").stat().st_size < 1_500_000
+    assert (out / "report.html").stat().st_size < 1_000_000
 
     here = read(out / "report.html")
     assert here.tags[0][0] == "html"
