@@ -185,6 +185,7 @@ def test_every_letter_can_be_typed_where_the_terminal_knows_ascii(tmp_path: Path
 
     typed = ["++method.title=größer →", "launcher=local", *QUICK, "outputs=größe"]
     said("run.py", *typed)
+    assert "Already finished" in said("run.py", *typed)
     folder = only_run(tmp_path)
     about = read_about(folder)
     assert about is not None

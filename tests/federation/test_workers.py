@@ -66,8 +66,9 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
     monkeypatch.setattr(rounds, "TAU", 3)
     floor = SameBatches(twin, momentum=0.0)
     floor.test = tuple(t[:1].to(fast.engine.clients[0]._x.dtype) for t in floor.test)
-    floor()  # ten rounds
-    play(fast, 10)
+    floor()
+    floor()  # ten rounds each
+    play(fast, 20)
     pairs = [
         (ours, plain, start)
         for me, net, twin_me in zip(
@@ -90,7 +91,7 @@ class Float64(Envelope):
 
 
 @pytest.mark.parametrize("method", SIDES)
-def test_the_fast_path_is_the_plain_loop_after_ten_rounds(
+def test_the_fast_path_is_the_plain_loop_after_20_rounds(
     method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     difference, movement = both_sides(method, True, monkeypatch)
