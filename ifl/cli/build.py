@@ -116,7 +116,13 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
             for group in ("partition", "method", "codec", "augment", "anchors", "adversary")
         )
     training = Training(
-        optimizers, config.batch_size, config.seed, device, augment, config.runtime.precision
+        optimizers,
+        config.batch_size,
+        config.seed,
+        device,
+        augment,
+        config.runtime.precision,
+        config.logit_adjustment,
     )
     with global_stream(0, "data"):  # the same for every seed
         data = check_dataset(make(config.data))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
+from ifl.client.adjustment import log_shares
 from ifl.client.divergence import Watch
 from ifl.client.habits import Habits, habits, on_a_copy
 from ifl.client.memory import Memory
@@ -121,6 +122,7 @@ class Client:
         if response := self.disclosure.labels:
             stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
             self.told = response(self._y, stream)
+        self._log_shares: Tensor | None = None  # (C,), when they are asked for
         self._order = torch.empty(0, dtype=torch.int64)
         self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
 
@@ -147,6 +149,17 @@ class Client:
         for _ in range(count):
             yield self.batch()
 
+    def loss(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Return the cross-entropy, a scalar, of logits (B, C) of own samples with labels y (B,).
+
+        With ``logit_adjustment`` the logits are adjusted to the classes of the shard.
+        """
+        if factor := self.training.logit_adjustment:
+            if self._log_shares is None:
+                self._log_shares = log_shares(self._y, logits.shape[1])
+            logits = logits + factor * self._log_shares
+        return cross_entropy(logits, y)
+
     def step(
         self,
         x: Tensor,
@@ -155,7 +168,7 @@ class Client:
         pull: Pull | None = None,
         term: Term | None = None,
     ) -> Tensor:
-        """Take one step of each optimiser on the cross-entropy of the whole network.
+        """Take one step of each optimiser on the loss of the whole network on own samples.
 
         Args:
             x: (B, ...) samples, as networks take them.
@@ -168,7 +181,7 @@ class Client:
             The loss before the step, a scalar without graph; ``watch`` keeps an eye on it.
         """
         z = self.model.base(x)
-        loss = cross_entropy(self.model.modular(z), y)
+        loss = self.loss(self.model.modular(z), y)
         if pull:
             loss = loss + pull(z, y)
         if term:

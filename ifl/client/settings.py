@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from ifl.checks import check_above, check_one_of, check_whole, typed
+from ifl.checks import check_above, check_at_least, check_one_of, check_whole, typed
 from ifl.client.optimizers import step
 from ifl.client.precision import PRECISIONS
 from ifl.client.steps import OptimizerMaker
@@ -94,9 +94,12 @@ class Training:
         optimizers, batch_size, seed, device: of every client.
         augment: of the samples of every batch.
         precision: in which blocks compute, "float32" or "bfloat16"; weights stay float32.
+        logit_adjustment: factor of the log class shares that a client adds to logits in the loss
+            of its own samples (``ifl.client.adjustment``); 0 for none, 1 for the source's.
 
     Raises:
-        ConfigError: the batch size or the seed is out of range, or there is no such precision.
+        ConfigError: the batch size, the seed or the adjustment is out of range, or there is no
+            such precision.
     """
 
     optimizers: Optimizers
@@ -105,9 +108,11 @@ class Training:
     device: str = "cpu"
     augment: Augment = Distortion()  # noqa: RUF009 (frozen)
     precision: str = "float32"
+    logit_adjustment: float = 0.0
 
     def __post_init__(self) -> None:
         check_whole("batch_size", self.batch_size, 1)
         check_whole("seed", self.seed, 0)
         check_callable(self.augment)
+        check_at_least("logit_adjustment", self.logit_adjustment, 0, "; 0 is none")
         check_one_of("runtime.precision", self.precision, *PRECISIONS)

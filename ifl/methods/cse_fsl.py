@@ -12,7 +12,6 @@ from typing import ClassVar
 
 import torch
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_flag, check_whole
 from ifl.client.client import Client
@@ -98,7 +97,7 @@ class CSEFSL:
             z = me.model.base(x)
             # Paper: a small network beside the split one; here: the client's own modular block,
             # because it maps z to logits, is there already, and can be small.
-            loss = cross_entropy(me.model.modular(z), y)
+            loss = me.loss(me.model.modular(z), y)
             losses.append(me.watch.descend(loss, *me.both))
             if step % self.h == 0:
                 yield Message(z=z.detach(), y=y)

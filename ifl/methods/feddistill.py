@@ -78,7 +78,7 @@ class FedDistill:
         memory, losses, own = me.memory.of(Teachers), [], ClassMeans(me.classes)
         for x, y in me.batches(self.tau):
             logits = me.model(x)
-            loss = cross_entropy(logits, y)
+            loss = me.loss(logits, y)
             if memory.teachers is not None:
                 taught = memory.teachers.to(y.device)[torch.searchsorted(me.classes, y)]
                 loss = loss + self.gamma * cross_entropy(logits, taught)

@@ -25,7 +25,7 @@ from ifl.methods.base import (
     same_start,
 )
 from ifl.methods.parts.averaging import averaged, unpack
-from ifl.methods.parts.split_server import SplitServer, base_average
+from ifl.methods.parts.split_server import SplitServer, base_average, check_plain_loss
 from ifl.methods.parts.vector_quantise import ProductQuantiser
 from ifl.runs.method import Sends
 from ifl.seeding import rng
@@ -92,8 +92,9 @@ class FedLite:
 
         Raises:
             ConfigError: z cannot be cut up so, or has fewer pieces than codes; or ``sync_base`` and
-                the base blocks are not of one architecture.
+                the base blocks are not of one architecture; or the loss is to be adjusted.
         """
+        check_plain_loss(training)
         for client in clients:
             self.quantiser.check(tried(client)[0].shape[1], client.training.batch_size)
         if self.sync_base:

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 from torch import Generator, Tensor
-from torch.nn.functional import cross_entropy, mse_loss
+from torch.nn.functional import mse_loss
 
 from ifl.checks import check_at_least, check_one_of, check_whole
 from ifl.client.client import Client
@@ -95,7 +95,7 @@ class FedProto:
         memory, losses = me.memory.of(Prototypes), []
         for x, y in me.batches(self.tau):
             z = me.model.base(x)
-            loss = cross_entropy(me.model.modular(z), y)
+            loss = me.loss(me.model.modular(z), y)
             if memory.prototypes is not None:
                 # Paper: lambda * sum_c d(C_k^(c), P_c) (equation 8); here: of the batch's z, with
                 # the mean square, because its code has that and its lambda = 1 goes with it.

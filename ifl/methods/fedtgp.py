@@ -103,7 +103,7 @@ class FedTGP:
         memory, losses = me.memory.of(GlobalPrototypes), []
         for x, y in me.batches(self.tau):
             z = me.model.base(x)
-            loss = cross_entropy(me.model.modular(z), y)
+            loss = me.loss(me.model.modular(z), y)
             if memory.global_prototypes is not None:
                 near = memory.global_prototypes.to(z.device)[y]
                 loss = loss + self.lam * mse_loss(z, near)

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, kl_div
+from torch.nn.functional import kl_div
 from torch.optim import Optimizer
 
 from ifl.checks import check_at_least, check_whole
@@ -131,8 +131,8 @@ class FML:
         losses = []
         for x, y in me.batches(self.tau):
             own, shared = me.model(x), memory.network(x)
-            loss = taught(own, y, shared, self.alpha)
-            lesson = taught(shared, y, own, self.beta)
+            loss = taught(me.loss(own, y), own, shared, self.alpha)
+            lesson = taught(me.loss(shared, y), shared, own, self.beta)
             losses.append(me.watch.descend(loss, *me.both))
             me.watch.descend(lesson, *memory.optimizers)
         memory.keep()
@@ -148,9 +148,8 @@ def _size(client: Client) -> int:
     return sum(p.numel() for p in client.model.parameters())
 
 
-def taught(logits: Tensor, y: Tensor, teacher: Tensor, weight: float) -> Tensor:
-    """Return weight * CE + (1 - weight) * KL(teacher | pupil) of logits (B, C), means over rows."""
-    loss = cross_entropy(logits, y)
+def taught(loss: Tensor, logits: Tensor, teacher: Tensor, weight: float) -> Tensor:
+    """Return weight * loss + (1 - weight) * KL(teacher | pupil) of logits (B, C)."""
     if weight == 1:
         return loss
     # Paper's KL has the other network's outputs in its graph; here: they are held fixed, as in

@@ -17,7 +17,7 @@ from ifl.comm.message import Message
 from ifl.comm.schema import Form, floats
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
 from ifl.methods.parts.averaging import averaged, parameters_form, unpack
-from ifl.methods.parts.split_server import SplitServer, base_average
+from ifl.methods.parts.split_server import SplitServer, base_average, check_plain_loss
 from ifl.runs.method import Sends
 
 
@@ -67,8 +67,10 @@ class FSL:
         """Return a server whose modular blocks start as copies of client 0's.
 
         Raises:
-            ConfigError: ``sync_base`` and the base blocks are not of one architecture.
+            ConfigError: ``sync_base`` and the base blocks are not of one architecture, or the loss
+                is to be adjusted.
         """
+        check_plain_loss(training)
         if self.sync_base:
             same_start("method=fsl with method.sync_base=true", clients, "base")
         return FSLServer(self, clients, training)

@@ -108,7 +108,7 @@ class FSLSAGE:
             # because it maps z to logits, is there already, and can be small.
             with frozen(me.model.modular):
                 z = me.model.base(x)
-                loss = cross_entropy(me.model.modular(z), y)
+                loss = me.loss(me.model.modular(z), y)
                 losses.append(me.watch.descend(loss, me.base_optimizer))
             if step % self.h == 0:
                 aligned = yield Message(z=z.detach(), y=y)

@@ -10,7 +10,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
@@ -110,7 +109,7 @@ class RelativeRepresentations:
         anchors = fusion_of(me.model.base, memory.inputs())
         losses = []
         for x, y in me.batches(self.tau):
-            loss = cross_entropy(me.model.modular(cosines(me.model.base(x), anchors)), y)
+            loss = me.loss(me.model.modular(cosines(me.model.base(x), anchors)), y)
             losses.append(me.watch.descend(loss, *me.both))
         return torch.stack(losses)
         yield  # a conversation without an upload is a generator all the same

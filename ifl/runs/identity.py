@@ -76,6 +76,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "evaluate.bases": (None,),
     "evaluate.modulars": (None,),
     "evaluate.local_only": (False,),
+    "logit_adjustment": (0,),
     "method.anchors._target_": ("ifl.methods.parts.anchors.Anchored",),
     "method.anchors.rows": (0,),
     "method.anchors.weight": (1.0,),

@@ -57,6 +57,7 @@ TAKEN: dict[tuple[str, str], tuple[Call, str]] = {
     ("", "keep_predictions"): (Schedule, "keep_predictions"),
     ("", "on_bad_upload"): (build, "on_bad_upload"),
     ("runtime", "device"): (Training, "device"),
+    ("", "logit_adjustment"): (Training, "logit_adjustment"),
     ("runtime", "precision"): (Training, "precision"),
     ("runtime", "workers"): (Workers, "count"),
     ("runtime", "threads"): (Workers, "threads"),
@@ -134,7 +135,13 @@ def test_a_method_takes_the_papers_local_steps_unless_it_is_told(option: str) ->
 def test_settings_that_came_later_count_by_their_defaults_as_if_they_were_not_there() -> None:
     config = composed()
     takers: dict[str, Call] = {"augment": Distortion, "optimizer": Optimizers}
-    takers |= {"privacy": Privacy, "evaluate": Evaluation, "stop": Schedule, "runtime": Training}
+    takers |= {
+        "": Training,
+        "privacy": Privacy,
+        "evaluate": Evaluation,
+        "stop": Schedule,
+        "runtime": Training,
+    }
     takers |= {"method.replay": Replay, "method.anchors": Anchored}
     for key, (first, *same) in LATER.items():
         section, _, name = key.rpartition(".")

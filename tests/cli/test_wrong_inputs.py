@@ -197,6 +197,8 @@ RUN = {
     "method.align=null": "method.align must have the settings weight, got null; set these, not",
     "method.upload.rows=400": "method.upload.rows must not exceed the smallest shard, got 400",
     "method.replay.pool=3": "method.replay.pool is not in the configuration; did you mean",
+    "logit_adjustment=-1": "logit_adjustment must be a number >= 0, got -1",
+    "method=fsl logit_adjustment=1": "logit_adjustment=1 needs the class shares of a client where",
     "runtime.precision=float16": "runtime.precision must be one of float32, bfloat16, got",
     "runtime.device=gpu": "runtime.device must be cpu, cuda or cuda:0, cuda:1, ..., or",
     "evaluate.bases=0": "evaluate.bases must be a whole number >= 1, got 0",

@@ -10,13 +10,25 @@ from torch.optim import Optimizer
 
 from ifl.client.client import Client
 from ifl.client.divergence import Watch
+from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
 from ifl.client.steps import OptimizerMaker, optimizer_of
 from ifl.comm.message import Message
 from ifl.comm.schema import FUSION_BATCH, Form
+from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, own_blocks
 from ifl.methods.parts.averaging import Averaging, equalise
 from ifl.runs.checkpoint import State
+
+
+def check_plain_loss(training: Training) -> None:
+    """Raise ConfigError if a loss that the server computes is to be adjusted to a client."""
+    if training.logit_adjustment:
+        raise ConfigError(
+            f"logit_adjustment={training.logit_adjustment} needs the class shares of a client "
+            "where its loss is computed, which here is the server; set logit_adjustment=0, or "
+            "choose a method whose clients compute it"
+        )
 
 
 class ModularBlocks:
