@@ -13,13 +13,11 @@ Calibration", arXiv 2209.00189, whose term is another one.
 import torch
 from torch import Tensor
 
-UNSEEN = 0.1  # samples that a client is taken to have of a class of which it has none
-
 
 def log_shares(y: Tensor, classes: int) -> Tensor:
     """Return the log of each class's share of labels y (n,) int64: (classes,) float32.
 
-    A class without a sample counts ``UNSEEN`` samples, since the log of none is no number.
+    A class without a sample counts as if it had one, since the log of none is no number.
     """
     counts = torch.bincount(y, minlength=classes).to(torch.float32)
-    return (counts.clamp(min=UNSEEN) / len(y)).log()
+    return (counts.clamp(min=1) / len(y)).log()

