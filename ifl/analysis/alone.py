@@ -16,6 +16,7 @@ from ifl.analysis.tables import Cell, Value, over_seeds
 ALONE = "local"  # the choice of conf/method
 MARK = "‡"
 SAME = ("clients.", "partition.", "data.", "augment.", "participation.", "batch_size", "validation")
+TAKEN = "anchors.count"  # samples that are dealt to nobody
 OWN = ".fusion_dim"  # of a client's blocks: d, which may differ
 GAIN_MEAN, GAIN_OWN = "gain over alone, mean (points)", "gain over alone, own (points)"
 CROSS = "cross less local (points)"
@@ -42,7 +43,7 @@ def recipe(run: Run) -> tuple[object, ...]:
     kept = {
         key: repr(value)
         for key, value in run.config.items()
-        if key.startswith(SAME) and not key.endswith(OWN) and value is not None
+        if (key.startswith(SAME) or key == TAKEN) and not key.endswith(OWN) and value is not None
     }
     steps = last(run, "round") * tau, falling and falling * tau
     return run.data, run.seed, steps, tuple(sorted(kept.items()))

@@ -31,6 +31,7 @@ METHODS = {
     "ifl": Kind("#0072B2", "ifl"),
     "ifl_aligned": Kind("#56B4E9", "ifl"),
     "ifl_frugal": Kind("#CC79A7", "ifl"),
+    "ifl_anchored": Kind("#780078", "ifl"),
     "ifl_statistics": Kind("#6969FF", "ifl"),
     "ifl_one_round": Kind("#0000FF", "ifl"),
     "late_vendor": Kind("#0000C3", "ifl"),

@@ -50,6 +50,18 @@ def images(run: Run) -> float:
     return float(held.sum(axis=1).mean())
 
 
+def own_mix(run: Run) -> float:
+    """Return the accuracy of each client's own blocks on its own class mix, a fraction.
+
+    The mean over clients after the last round; NaN where no composition is a client's own.
+    """
+    table = pd.read_csv(run.path / "metrics.csv", dtype={"base": str, "modular": str})
+    table = table[table["round"] == table["round"].max()]
+    owners = table[["base", "modular"]]
+    own = (owners["base"] == owners["modular"]) | owners.isin(["server"]).any(axis=1)
+    return float(table[own]["accuracy_own"].mean())
+
+
 def worst(run: Run) -> float:
     """Return the accuracy of the worst composition after the last round, a fraction."""
     return float(run.compositions["accuracy"].min())

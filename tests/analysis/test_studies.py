@@ -136,7 +136,8 @@ def test_methods_come_in_the_order_of_their_titles_the_papers_first(tmp_path: Pa
     for option in options("method"):
         write_run(tmp_path / option, "study=paper/composition", f"method={option}")
     assert [group.name for group in shown(tmp_path).groups] == [
-        "IFL", "IFL aligned", "IFL frugal", "IFL statistics", "IFL, late vendor", "CSE-FSL",
+        "IFL", "IFL aligned", "IFL frugal", "IFL statistics", "IFL with anchors",
+        "IFL, late vendor", "CSE-FSL",
         "DS-FL", "FedDF", "FedDistill", "FedGH", "FedLite", "FedMD", "FedProto", "FedTGP", "FL",
         "FML", "FSL", "FSL-SAGE", "LG-FedAvg", "no communication", "relative representations",
         "all data in one place",

@@ -74,7 +74,9 @@ def write_run(
             row = Round(n, n * uplink, 4 * n * uplink, *tested, 1.0, 4, 0, n / 2)
             now = matrix if n == max(accuracy) else dict.fromkeys(matrix, 0.0)
             sent = [(way, 0, kind, size) for (way, kind), size in (traffic or {}).items()]
-            folder.write_round(row, now if n in accuracy else {}, sent)
+            now = now if n in accuracy else {}
+            its = {pair: (value, value, value) for pair, value in now.items()}
+            folder.write_round(row, now, sent, its)
         folder.describe({**facts, "finished": True, "ended": ended, **about})
     return path
 

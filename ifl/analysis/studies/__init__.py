@@ -14,6 +14,7 @@ from ifl.analysis.studies.open import (
     optimizer,
     privacy,
     shard_size,
+    skew,
     statistics,
     tau,
     upload_rows,
@@ -22,7 +23,7 @@ from ifl.analysis.tables import Table
 
 MODULES = [accuracy_vs_uplink, composition, communication, clients, fusion_dim, alpha, tau]
 MODULES += [optimizer, shard_size, upload_rows, late_vendor, privacy, statistics, byzantine]
-MODULES += [family_rates, pareto, choices, frontier, ablation, codecs, transfer]
+MODULES += [skew, family_rates, pareto, choices, frontier, ablation, codecs, transfer]
 _KNOWN = {study.name: study for module in MODULES for study in module.STUDIES}
 _ORDER = ["paper/accuracy_vs_uplink", "paper/composition", "paper/homogeneous"]
 _ORDER += ["paper/communication", "open/clients", "open/fusion_dim", "open/tau", "open/alpha"]
@@ -30,6 +31,7 @@ _ORDER += ["open/family_rates", "open/diversity", "open/depth", "open/optimizer"
 _ORDER += ["open/shard_size"]
 _ORDER += ["open/upload_rows", "open/statistics", "open/privacy"]
 _ORDER += ["open/late_vendor", "open/byzantine"]
+_ORDER += ["open/skew", "open/skew_choices", "open/anchors"]
 _ORDER += ["beyond/pareto", "beyond/choices", "beyond/frontier"]
 _ORDER += ["beyond/ablation", "beyond/codecs", "beyond/transfer"]
 STUDIES = {name: _KNOWN[name] for name in _ORDER}

@@ -78,8 +78,12 @@ def bytes_of(groups: Sequence[Group]) -> Table:
     return Table("bytes", caption, ["method", "seeds", *head], rows, notes)
 
 
-def terms(groups: Sequence[Group]) -> str:
-    """Say what most methods have in common, and who has it otherwise."""
+def terms(groups: Sequence[Group], choices: str = "beyond/choices") -> str:
+    """Say what most methods have in common, and who has it otherwise.
+
+    Args:
+        choices: the study by which settings were chosen.
+    """
     of: dict[tuple[int, str, bool], list[Group]] = {}
     for group in groups:
         run = group.runs[0]
@@ -94,4 +98,4 @@ def terms(groups: Sequence[Group]) -> str:
         text += f"; otherwise ({key[0]} steps, augment={key[1]}, "
         text += f"{'falling' if key[2] else 'constant'} rates): {names}"
     seeds = sorted({run.seed for group in groups for run in group.runs})
-    return f"{text}. Seeds {', '.join(map(str, seeds))}. How settings were chosen: beyond/choices."
+    return f"{text}. Seeds {', '.join(map(str, seeds))}. How settings were chosen: {choices}."
