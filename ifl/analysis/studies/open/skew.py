@@ -14,6 +14,7 @@ from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
 
 ALPHA, FACTOR, RATE = "partition.alpha", "logit_adjustment", "optimizer.base.lr"
 MEAN, OWN = "mean over compositions", "own blocks on the client's own classes"
+TAU = 40  # of most runs
 PARTITIONS = ("classes", "dirichlet", "quantity", "iid")  # from skewed labels to alike
 
 
@@ -28,18 +29,20 @@ def method_of(run: Run) -> str:
 
 
 def partition_of(run: Run) -> str:
-    """Name how samples are dealt."""
-    name = str(run.choices["partition"])
+    """Name how samples are dealt, and local steps that are more than usual."""
+    name, tau = str(run.choices["partition"]), run.config["local.tau"]
     if name == "dirichlet":
-        return f"alpha {run.config[ALPHA]:g}"
-    return f"{run.config['partition.per_client']} classes" if name == "classes" else name
+        name = f"alpha {run.config[ALPHA]:g}"
+    elif name == "classes":
+        name = f"{run.config['partition.per_client']} classes"
+    return name if tau == TAU else f"{name}, tau {tau}"
 
 
 def place_of(run: Run) -> tuple[int, float]:
     """Return what puts partitions in order, those with the most skewed labels first."""
     name = str(run.choices["partition"])
     known = PARTITIONS.index(name) if name in PARTITIONS else len(PARTITIONS)
-    return known, float(run.config.get(ALPHA) or 0)
+    return known, float(run.config.get(ALPHA) or run.config["local.tau"])
 
 
 def name_of(run: Run) -> str:
