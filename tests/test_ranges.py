@@ -19,6 +19,7 @@ from ifl.comm.codecs import Float32
 from ifl.data.augment import Distortion
 from ifl.data.dataset import hold_out
 from ifl.data.partition import Classes, Dirichlet, Iid
+from ifl.engines.residence import Residence
 from ifl.errors import ConfigError
 from ifl.federation.build import build
 from ifl.federation.participation import Participation
@@ -113,6 +114,7 @@ RANGES: Mapping[str, Range] = {
     "fusion.dim": Range(lambda v: federation(dim=v), DIM, DIM, with_high=True),
     "runtime.workers": Range(lambda v: check_cores(v, 1), 1),
     "runtime.threads": Range(lambda v: check_cores(1, v), 1),
+    "runtime.resident": Range(Residence, 1),
     "optimizer.lr": Range(lambda v: sgd(lr=v), 0, whole=False, with_low=False),
     "optimizer.momentum": Range(lambda v: sgd(momentum=v), 0, 1, whole=False),
     "partition.alpha": Range(lambda v: Dirichlet(v, min_samples=0), 0, whole=False, with_low=False),

@@ -152,5 +152,6 @@ def assemble(config: DictConfig, typed: Sequence[str] = ()) -> "Federation":
         evaluation=Evaluation(**config.evaluate),
         anchors=anchors,
         adversary=adversary,
+        resident=config.runtime.resident,
         transport=checked_transport(make(config.engine)),
     )

@@ -1,51 +1,31 @@
-"""Trains one client (a vendor): its network, shard, optimisers and random streams."""
+"""Trains one client (a vendor): its shard and settings, and the learner that it steps with."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
+from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
 from ifl.client.adjustment import log_shares
 from ifl.client.divergence import Watch
-from ifl.client.habits import Habits, habits, on_a_copy
+from ifl.client.habits import Habits, habits
+from ifl.client.learner import OWN, Batch, Home, Learner, placed
 from ifl.client.memory import Memory
-from ifl.client.precision import compute_in
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
-from ifl.client.state import learner_state, load_learner
-from ifl.client.steps import PORTION, batched, optimizer_of
+from ifl.client.steps import PORTION, batched
 from ifl.data.augment import check_augment
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
-from ifl.seeding import draws, rng
+from ifl.seeding import draws
 
 Pull = Callable[[Tensor, Tensor], Tensor]  # z (B, d), y (B,) -> a term of the loss, a scalar
 Term = Callable[[], Tensor]  # a term that has samples of its own
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Samples of a client's shard and their places in it; unpacks as ``x, y = batch``.
-
-    Args:
-        x: (B, ...) float32 samples, augmented, or int64 tokens.
-        y: (B,) int64 labels.
-        places: (B,) int64, in the shard.
-    """
-
-    x: Tensor
-    y: Tensor
-    places: Tensor
-
-    def __iter__(self) -> Iterator[Tensor]:
-        """Yield x and y."""
-        yield from (self.x, self.y)
+Change = Callable[["Client"], None]
 
 
 class Client:
@@ -57,26 +37,47 @@ class Client:
     Args:
         name: how messages to the user call it, such as "client 2 (conv_base)".
         number: k, from 0; also names its random streams.
+        model: its network; where it has a home, a function that makes it, the same each time.
         training: its batch size is at most the size of the shard.
         disclosure: what its uploads tell of labels and z.
         anchors: (A, ...) public samples, as networks take them; None where there are none.
-        known: the habits of its network, where another client's is alike; None: they are tried.
+        like: a client whose network is alike, so that its habits are known; None: they are tried.
+        home: lets go of its learner between rounds, and brings it when it is asked for; None: it
+            is here from the start on.
+
+    Attributes:
+        stays: its home never lets go of its learner.
 
     Raises:
         ConfigError: the shard holds less than one batch, or the augmentation of its first one is
             not what was agreed on (``ifl.data.augment.check_augment``).
     """
 
+    home: Home | None = None
+    like: "Client | None" = None
+    stays = False
+    model: SplitModel
+    base_optimizer: Optimizer
+    modular_optimizer: Optimizer
+    optimizers: Sequence[Optimizer]
+    both: Sequence[Optimizer]
+    memory: Memory
+    told: Tensor
+    habits: Habits
+    draws: bool  # from a global generator, in its own turns
+    draws_tested: bool  # when its blocks are tested
+
     def __init__(
         self,
         name: str,
         number: int,
-        model: SplitModel,
+        model: SplitModel | Callable[[], SplitModel],
         shard: Shard,
         training: Training,
         disclosure: Disclosure = Disclosure(),  # noqa: B008 (frozen)
         anchors: Tensor | None = None,
-        known: Habits | None = None,
+        like: "Client | None" = None,
+        home: Home | None = None,
     ) -> None:
         if training.batch_size > len(shard):
             raise ConfigError(
@@ -87,62 +88,109 @@ class Client:
         self.name = name
         self.number = number
         self.watch = Watch(name)
-        # channels last: the same numbers, in the order that convolutions read them fastest
-        self.model = model.to(training.device).to(memory_format=torch.channels_last)
-        first = Shard(shard.x[: training.batch_size], shard.y[: training.batch_size]).inputs()
-        self.habits = known or habits(self.model, name, first)
-        for block in self.habits.changes:
-            getattr(model, block).register_forward_pre_hook(on_a_copy)
-        for learning in (model.base, model.modular):
-            compute_in(training.precision, learning)
-        # from a global generator, when its blocks are tested
-        self.draws_tested = self.habits.draws_tested
-        view = partial(check_augment, training.augment, first.to(training.device))
-        drawing = self.habits.draws or draws(view)
-        self.draws = drawing or training.optimizers.draws  # in its own turns
         self.training = training
         self.disclosure = disclosure
         self.anchors = None if anchors is None else anchors.to(training.device)
-        self.base_optimizer = optimizer_of(model.base, training.optimizers.base)
-        self.modular_optimizer = optimizer_of(model.modular, training.optimizers.modular)
-        self.optimizers = (self.base_optimizer, self.modular_optimizer)
-        blocks = ((model.base, self.base_optimizer), (model.modular, self.modular_optimizer))
-        self.both = [optimizer for block, optimizer in blocks if list(block.parameters())]
-        self._shuffle = rng(training.seed, "client", number, "batches")
-        self._views = rng(training.seed, "client", number, "augment")
-        self.memory = Memory()
-        self.hold(shard)
+        self.shard = shard
+        self.home, self.like = home, like
+        self._make = None if isinstance(model, SplitModel) else model
+        self._starts: list[Change] = []
+        self._returns: list[Change] = []
+        self._learner: Learner | None = None
+        if like is not None and home is not None:
+            self.habits, self.draws = like.habits, like.draws
+            self.draws_tested = like.draws_tested
+            return
+        made = placed(model if isinstance(model, SplitModel) else model(), training.device)
+        first = Shard(shard.x[: training.batch_size], shard.y[: training.batch_size]).inputs()
+        self.habits = like.habits if like else habits(made, name, first)
+        self.draws_tested = self.habits.draws_tested
+        if home is None:
+            self._learner = self._learning(made)
+        view = partial(check_augment, training.augment, first.to(training.device))
+        drawing = self.habits.draws or draws(view)
+        self.draws = drawing or training.optimizers.draws
+
+    def _learning(self, model: SplitModel) -> Learner:
+        changes = self.habits.changes
+        learner = Learner(model, self.number, self.training, self.disclosure, changes)
+        learner.hold(self.shard)
+        return learner
+
+    @property
+    def resident(self) -> bool:
+        """True if its learner is in memory."""
+        return self._learner is not None
+
+    @property
+    def learner(self) -> Learner:
+        """Its network, optimisers, streams, samples and memory; brought if they are not here."""
+        if self._learner is None:
+            assert self.home is not None
+            self.home.bring(self)
+        assert self._learner is not None
+        return self._learner
+
+    def __getattr__(self, name: str) -> Any:
+        if name in OWN:
+            return getattr(self.learner, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def wake(self, state: State | None = None) -> None:
+        """Make the learner anew: as it is at the start, or in this state.
+
+        Raises:
+            ConfigError: the state is that of another network.
+        """
+        assert self._make is not None
+        self._learner = self._learning(placed(self._make(), self.training.device))
+        if state is None:
+            for change in self._starts:
+                change(self)
+        else:
+            self.load_state(state)
+
+    def sleep(self) -> None:
+        """Let go of the learner; whoever calls this has its state."""
+        self._learner = None
+
+    def at_start(self, change: Change) -> None:
+        """Change what this client starts with: now, or when it is first made if it is not yet."""
+        if self.home is None:
+            change(self)
+            return
+        self._starts.append(change)
+        if self.resident or self.home.keeps(self):
+            change(self)
+
+    def on_return(self, change: Change) -> None:
+        """Do something whenever this client goes on from a state; not where it is always here."""
+        if self.home is not None:
+            self._returns.append(change)
 
     def hold(self, shard: Shard) -> None:
         """Draw mini-batches from this shard from now on."""
         self.shard = shard
-        self._x = shard.inputs().to(self.training.device)
-        self._y = shard.y.to(self.training.device)
-        self.told = self._y  # (n,) int64: the labels that it sends, drawn once for the whole run
-        if response := self.disclosure.labels:
-            stream = rng(self.training.seed, "client", self.number, "privacy", "labels")
-            self.told = response(self._y, stream)
-        self._log_shares: Tensor | None = None  # (C,), when they are asked for
-        self._order = torch.empty(0, dtype=torch.int64)
-        self.classes = self._y.unique()  # (C,) int64, ascending: those that it has samples of
+        self.__dict__.pop("classes", None)
+        self.learner.hold(shard)
+
+    @cached_property
+    def classes(self) -> Tensor:
+        """The classes that it has samples of: (C,) int64, ascending, on its device."""
+        found: Tensor = self.shard.y.unique()
+        return found.to(self.training.device)
 
     def portions(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all samples once, not augmented: x (n, ...) as networks take them, y (n,) int64."""
-        return batched(self._x, self._y, PORTION)
+        return batched(self.learner.x, self.learner.y, PORTION)
 
     def batch(self) -> Batch:
         """Return the next mini-batch."""
-        size = self.training.batch_size
-        if len(self._order) < size:
-            self._order = torch.randperm(len(self._y), generator=self._shuffle).to(self._x.device)
-        chosen, self._order = self._order[:size], self._order[size:]
-        return self.samples(chosen)
+        return self.learner.batch()
 
     def samples(self, places: Tensor) -> Batch:
         """Return samples of its shard by their places (n,) int64."""
-        places = places.to(self._x.device)
-        x, y = self._x.index_select(0, places), self._y.index_select(0, places)
-        return Batch(self.training.augment(x, self._views), y, places)
+        return self.learner.samples(places)
 
     def batches(self, count: int) -> Iterator[Batch]:
         """Yield the next ``count`` mini-batches."""
@@ -155,9 +203,8 @@ class Client:
         With ``logit_adjustment`` the logits are adjusted to the classes of the shard.
         """
         if factor := self.training.logit_adjustment:
-            if self._log_shares is None:
-                self._log_shares = log_shares(self._y, logits.shape[1])
-            logits = logits + factor * self._log_shares
+            shares = log_shares(self.shard.y, logits.shape[1])
+            logits = logits + factor * shares.to(logits.device)
         return cross_entropy(logits, y)
 
     def step(
@@ -190,13 +237,7 @@ class Client:
 
     def state(self) -> State:
         """Return all that its next round depends on, but for the shard."""
-        return {
-            "learner": learner_state(self.model, self.base_optimizer, self.modular_optimizer),
-            "shuffle": self._shuffle.get_state(),
-            "views": self._views.get_state(),
-            "order": self._order,
-            "memory": self.memory.state(),
-        }
+        return self.learner.state()
 
     def load_state(self, state: State) -> None:
         """Go on from such a state.
@@ -204,9 +245,6 @@ class Client:
         Raises:
             ConfigError: it is that of another network.
         """
-        load_learner(state["learner"], self.model, self.base_optimizer, self.modular_optimizer)
-        self._shuffle.set_state(state["shuffle"])
-        if "views" in state:  # not in checkpoints of before there were any
-            self._views.set_state(state["views"])
-        self._order = state["order"].to(self._x.device)
-        self.memory.load_state(state["memory"])
+        self.learner.load_state(state)
+        for change in self._returns:
+            change(self)

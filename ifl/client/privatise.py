@@ -7,14 +7,15 @@ The noise on z is new in every round, and what it protects wears off with every 
 of one image; a client counts them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ifl.client.client import Batch, Client
+from ifl.client.client import Client
+from ifl.client.learner import Batch
 from ifl.client.memory import Kept
 from ifl.client.privacy import Disclosure
 from ifl.client.privacy_accounting import epsilon
@@ -56,7 +57,7 @@ def release(me: Client, z: Tensor, batch: Batch, round_number: int) -> tuple[Ten
     return z, y
 
 
-def told(hidden: Disclosure, clients: Sequence[Client]) -> dict[str, Any]:
+def told(hidden: Disclosure, clients: Iterable[Client]) -> dict[str, Any]:
     """Return the entry "privacy" of run.json, after the last round; none where nothing is hidden.
 
     It holds the settings, the epsilons and what they cover. ``releases`` is how often z of one
@@ -71,7 +72,7 @@ def told(hidden: Disclosure, clients: Sequence[Client]) -> dict[str, Any]:
         said.append(f"epsilon {hidden.labels.epsilon:.4g} for each label as it is sent")
     if hidden.z:
         counts = [me.memory.of(Releases).released for me in clients]
-        times = max(int(count.max()) if count is not None else 0 for count in counts)
+        times = max((int(count.max()) for count in counts if count is not None), default=0)
         entry |= {"clip": hidden.z.clip, "noise": hidden.z.noise, "releases": times}
         if hidden.z.noise:
             value = epsilon(hidden.z.noise, times, hidden.delta)

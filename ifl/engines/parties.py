@@ -85,7 +85,8 @@ class Parties:
             ConfigError: one is that of another network.
         """
         for client, party in zip(self.clients, self.here, strict=True):
-            client.load_state(states[client.number])
+            if client.number in states:
+                client.load_state(states[client.number])
             party.forget()
         if not self.transport.live:
             packets = {k: Packet({"op": "load"}, to_bytes(its)) for k, its in states.items()}

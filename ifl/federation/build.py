@@ -1,11 +1,10 @@
 """Builds a federation: shards for clients, clients from members, an engine around them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from ifl.checks import check_whole
 from ifl.client.adversary import Adversary, Honest, check_adversary
@@ -25,6 +24,7 @@ from ifl.data.owners import By
 from ifl.data.partition import Partition
 from ifl.data.scaling import remarks
 from ifl.engines.base import Transport
+from ifl.engines.residence import Residence
 from ifl.errors import ConfigError
 from ifl.federation.engine import Engine
 from ifl.federation.evaluation import Evaluation
@@ -57,8 +57,9 @@ class Federation:
 
     def class_table(self) -> np.ndarray:
         """Return how many samples of each class each client holds: (clients, classes) int64."""
-        shards = [client.shard.y.numpy() for client in self.engine.clients]
-        return np.stack([np.bincount(y, minlength=self.data.classes) for y in shards])
+        labels = self.data.train.y.numpy()
+        counts = [np.bincount(labels[part], minlength=self.data.classes) for part in self.parts]
+        return np.stack(counts)
 
 
 def build(
@@ -78,6 +79,7 @@ def build(
     anchors: Source = Nowhere(),  # noqa: B008 (frozen)
     transport: Transport | None = None,
     adversary: Adversary = Honest(),  # noqa: B008 (frozen)
+    resident: int | None = None,
 ) -> Federation:
     """Deal the training set to ``count`` clients that cycle through the members.
 
@@ -85,7 +87,9 @@ def build(
     are printed.
 
     Parties are where ``transport`` has them, in this process if it is None. Clients that
-    ``adversary`` names lie.
+    ``adversary`` names lie. With ``resident`` clients are made when they are drawn, and at most so
+    many are in memory between rounds (``ifl.engines.residence``): only the first client with each
+    member's network is tried here.
 
     The partition and client k's initial weights follow from the seed alone, so that every
     method of one seed has the same.
@@ -96,6 +100,12 @@ def build(
             or hides nothing of what is to be hidden; or there are no such clients that could lie.
         DataError: data is no data set.
     """
+    home = None if resident is None else Residence(resident)
+    if home and transport and not transport.live:
+        raise ConfigError(
+            f"runtime.resident={resident} lets go of clients in this process, where they are by "
+            "engine=local alone; choose that, or runtime.resident=null"
+        )
     for remark in (*check_dataset(data).remarks, *remarks(data)):
         print(remark)
     if isinstance(partition, By):
@@ -118,17 +128,18 @@ def build(
     dealt = Shard(data.train.x[order], data.train.y[order])  # shards are views of it
     ends = np.cumsum([len(part) for part in parts])
     clients: list[Client] = []
+    apart: list[tuple[str, SplitModel]] = []
     settings = [member.training(training) for member in members]
     extreme = data.extremes()
     for number, (end, part) in enumerate(zip(ends, parts, strict=True)):
         member, own = members[number % len(members)], settings[number % len(members)]
         name = f"client {number} ({member.name})"
         shard = Shard(dealt.x[end - len(part) : end], dealt.y[end - len(part) : end])
-        some = (shard if len(shard) else data.train).first(2).inputs()
 
         def made(
-            member: Member = member, number: int = number, name: str = name, some: Tensor = some
+            member: Member = member, number: int = number, name: str = name, shard: Shard = shard
         ) -> SplitModel:
+            some = (shard if len(shard) else data.train).first(2).inputs()
             with global_stream(seed, "client", number, "weights"):
                 try:
                     model = SplitModel(member.base(), member.modular())
@@ -137,18 +148,25 @@ def build(
                 check_contract(model, name, some, fusion_dim, data.classes)
             return model
 
-        model = made()
-        if number < len(members):
+        first = number < len(members)
+        like = None if first else clients[number % len(members)]
+        network: SplitModel | Callable[[], SplitModel] = made
+        if first or home is None:
+            network = model = made()
+            apart.append((name, model))
+        if first:
             tried = data.train.first(own.batch_size).inputs()
             check_contract(model, name, tried, fusion_dim, data.classes, own.batch_size)
             if extreme is not None:
                 check_takes(model, name, extreme, fusion_dim, data.classes)
-            again = made()
+            again, some = made(), (shard if len(shard) else data.train).first(2).inputs()
             check_follows_seed(model, again, name, some)
             check_keeps_state(model, again, name, some)
-        known = clients[number % len(members)].habits if number >= len(members) else None
-        clients.append(Client(name, number, model, shard, own, disclosure, shown, known))
-    check_apart((client.name, client.model) for client in clients)
+            if home:
+                apart.append((f"{name}, made again,", again))
+        network = made if home else network
+        clients.append(Client(name, number, network, shard, own, disclosure, shown, like, home))
+    check_apart(apart)
     batches = sum(client.training.batch_size for client in clients)
     agreed = {"B": training.batch_size, "d": fusion_dim, "N": count, "batches": batches}
     drawing = check_codec(codec, data.classes)
@@ -169,5 +187,6 @@ def build(
         evaluation,
         transport,
         adversary,
+        home,
     )
     return Federation(data, engine, disclosure, parts)

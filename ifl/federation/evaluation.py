@@ -3,7 +3,7 @@
 Source: Krouka & Bennis 2025, inference y_k,i = f_m,i(f_b,k(x)).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -18,6 +18,7 @@ from ifl.errors import ConfigError
 from ifl.federation.class_counts import ClassCounts, Pair, metrics
 from ifl.federation.workers import Workers
 from ifl.methods.base import Blocks
+from ifl.methods.parts.passing import Lazy
 from ifl.seeding import numpy_rng
 
 
@@ -125,7 +126,7 @@ class Evaluation:
             return blocks
         places = numpy_rng(seed, "evaluate", kind, number).permutation(len(blocks))[:count]
         owners = [*blocks]
-        return {owners[place]: blocks[owners[place]] for place in sorted(places.tolist())}
+        return Lazy([owners[place] for place in sorted(places.tolist())], blocks.__getitem__)
 
 
 def compose(
@@ -147,6 +148,7 @@ def compose(
         workers: do the base blocks and the portions of the test set, several at a time.
         local_only: leave cross compositions out.
     """
+    bases, modulars = dict(bases), dict(modulars)  # looked up once
     partners = partners_of(bases, modulars, local_only)
 
     def hits(piece: tuple[str, Tensor, Tensor]) -> Tensor:
@@ -176,9 +178,24 @@ def counted(tallies: Mapping[Pair, Tensor]) -> Compositions:
     return Compositions(accuracy, counts)
 
 
+def joined(parts: Iterable[Compositions]) -> Compositions:
+    """Return what several evaluations of different compositions found, as one."""
+    accuracy: dict[Pair, float] = {}
+    counts: dict[Pair, ClassCounts] = {}
+    for part in parts:
+        accuracy |= part.accuracy
+        counts |= part.counts
+    return Compositions(accuracy, counts)
+
+
 def partners_of(bases: Blocks, modulars: Blocks, local_only: bool) -> dict[str, list[str]]:
     """Return the owners of the modular blocks that each base block is tested with."""
-    return {k: [i for i in modulars if not (local_only and _is_cross(k, i))] for k in bases}
+    every = [*modulars]
+    if not local_only:
+        return dict.fromkeys(bases, every)
+    places = {i: place for place, i in enumerate(every)}
+    own = {k: [i for i in (k, "server") if i in places] for k in bases if k != "server"}
+    return {k: sorted({*own[k]}, key=places.__getitem__) if k in own else every for k in bases}
 
 
 def guesses(
@@ -190,6 +207,7 @@ def guesses(
         bases, modulars, x, local_only: as ``compose`` takes them.
     """
     found: dict[Pair, list[Tensor]] = {}
+    bases, modulars = dict(bases), dict(modulars)
     with ExitStack() as stack, torch.inference_mode():
         for block in (*bases.values(), *modulars.values()):
             stack.enter_context(frozen(block))

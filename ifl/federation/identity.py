@@ -22,6 +22,7 @@ from ifl.federation.build import Federation
 from ifl.federation.engine import Engine
 from ifl.federation.own_code import own_code
 from ifl.federation.schedule import Schedule
+from ifl.methods.parts.passing import alike
 from ifl.runs.comparison import difference
 
 DEPTH = 6  # of objects within objects that are described
@@ -38,7 +39,7 @@ def identity(federation: Federation, config: Mapping[str, Any]) -> dict[str, Any
         "config": config,
         "data": data_digest(federation.data),
         "partition": _digest(part for part in federation.parts),
-        "networks": {client.name: structure(client.model) for client in engine.clients},
+        "networks": {c.name: structure(c.model) for c in alike(engine.clients)},
         "code": {
             "method": own_code(engine.method, engine.server),
             "codec": own_code(engine.channel.codec),
@@ -137,11 +138,15 @@ def settings(federation: Federation, schedule: Schedule) -> dict[str, Any]:
 
 def _own_settings(engine: Engine) -> dict[str, Any]:
     """Return the batch size and rates of clients that do not have those of all, by name."""
+    rates = {
+        id(client.training): [optimizer.defaults.get("lr") for optimizer in client.optimizers]
+        for client in alike(engine.clients)
+    }
     own = [client for client in engine.clients if client.training != engine.training]
     told = {
         client.name: {
             "batch_size": client.training.batch_size,
-            "lr": [optimizer.defaults.get("lr") for optimizer in client.optimizers],
+            "lr": rates[id(client.training)],
         }
         for client in own
     }
@@ -174,7 +179,7 @@ def plain(value: Any, depth: int = DEPTH) -> Any:
 
 
 def _optimizers(engine: Engine) -> Sequence[object]:
-    own = [optimizer for client in engine.clients for optimizer in client.optimizers]
+    own = [optimizer for client in alike(engine.clients) for optimizer in client.optimizers]
     return [*own, *engine.server.optimizers()]
 
 

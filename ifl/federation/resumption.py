@@ -63,7 +63,7 @@ def take_up(
                 return start
         check_identity(kept, mine, f"the checkpoint in {path}")
         if last.state["engine"] is not None:  # a finished run may keep its networks alone
-            engine.load_state(last.state["engine"])
+            engine.load_state(last.state["engine"], last.parts, last.folder)
         folder.rewind(last.state["tables"])
         final = last.state.get("final")
         said = f"Resuming from round {last.round}: {path}"
@@ -109,7 +109,7 @@ def _beginning(
         wrong = "it keeps its networks alone (keep_state=true keeps all that training needs)"
     if wrong:
         return f"Not continued from {source}: {wrong}; training starts at round 1"
-    engine.load_state(last.state["engine"])
+    engine.load_state(last.state["engine"], last.parts, last.folder)
     ended = last.round if reason else 0
     folder.take_over(
         source,

@@ -18,12 +18,14 @@ from ifl.engines.local import Local
 from ifl.engines.outcome import Conducted, Outcome
 from ifl.engines.parties import Parties, answered
 from ifl.engines.party import Party
+from ifl.engines.residence import Residence
 from ifl.engines.strict import losses_of
 from ifl.errors import DivergenceError, LostError, MessageError
 from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.workers import Workers
 from ifl.methods.base import Method, Server
+from ifl.methods.parts.passing import alike
 from ifl.seeding import global_stream
 
 
@@ -39,6 +41,7 @@ class Rounds:
         evaluation: which compositions are tested.
         transport: the way to the parties, which are in this process if it is not given.
         adversary: changes what the clients that lie upload.
+        residence: the home of clients that are made when they are drawn; None: all are here.
 
     Attributes:
         skips_lost: a round goes on without a client that is lost in it, and does not end the run.
@@ -58,7 +61,9 @@ class Rounds:
         evaluation: Evaluation = Evaluation(),  # noqa: B008 (frozen)
         transport: Transport | None = None,
         adversary: Adversary = Honest(),  # noqa: B008 (frozen)
+        residence: Residence | None = None,
     ) -> None:
+        self.residence = residence
         self.adversary = adversary
         self.evaluation = evaluation
         self.method = method
@@ -77,6 +82,8 @@ class Rounds:
             lambda function, numbers: self.workers.map(function, numbers),
         )
         self._last = Conducted(0)
+        if residence:
+            residence.trim()
 
     def _check_smallest_pool(self, on_bad_upload: str) -> None:
         """Raise ConfigError if a step may have a single row, and a block cannot learn from one."""
@@ -87,7 +94,7 @@ class Rounds:
         least = min((client.training for client in self.clients), key=lambda its: its.batch_size)
         if smallest(least, fewest) > 1:
             return
-        for client in self.clients:
+        for client in alike(self.clients):
             check_learns_from_one(
                 client,
                 f"stage 2 may have steps of one row here, with {fewest} of {len(self.clients)} "
@@ -123,6 +130,8 @@ class Rounds:
             self._last.settled = True
             return self._last
         self._last.present = len(present)
+        if self.residence:
+            self.residence.hold(present)
         missed = self.channel.down(self.server.welcome([c.number for c in present]))
         asked: dict[int, list[Packet]] = {k: [packet] for k, packet in before.left.items()}
         for client in present:
@@ -133,6 +142,8 @@ class Rounds:
         self._finish(before, {k: first[k] for k in before.left})
         with self._told(number):
             self._conduct({c.number: (answers[c.number] or [first[c.number]])[0] for c in present})
+        if self.residence:
+            self.residence.trim()
         return self._last
 
     def _present(self, number: int) -> Sequence[Client]:

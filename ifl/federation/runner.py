@@ -75,6 +75,9 @@ def run(
     clients, ledger = engine.clients, engine.channel.ledger
     check_budget(schedule, engine)
     log = Recorder(logger, folder)
+    if engine.residence:
+        engine.residence.move_to(folder.path)
+        folder.closing.callback(engine.residence.close)
     test_x = federation.data.test.inputs().to(engine.training.device)
     test_y = federation.data.test.y.to(test_x.device)
     about = {"config": settings(federation, schedule), **about}
@@ -176,11 +179,13 @@ def run(
         }
         | summary(last, table),
         "tables": digests(folder.path),
-        **told(federation.disclosure, clients),
+        **told(federation.disclosure, engine.trained()),
         **engine.parties.told(),
     }
     if schedule.checkpoint_every:
-        _keep(engine, folder, row, mine, final, blocks_state(federation), schedule.keep_state)
+        with engine.looking():
+            blocks = blocks_state(federation, last)
+            _keep(engine, folder, row, mine, final, blocks, schedule.keep_state)
     folder.describe(final)
     log.end(final)
     return final
@@ -196,13 +201,17 @@ def _keep(
     keep_state: bool | None = True,
 ) -> None:
     """Write a checkpoint; at the end, with what run.json is to hold and the trained blocks."""
-    state: State | None = engine.state()
-    if keep_state is False or (keep_state is None and checkpoint.size_of(state) > SMALL):
-        state = None
+    state: State | None = engine.state(inline=False)
+    home = engine.residence
+    parts = home.parts() if home else {}
+    size = checkpoint.size_of(state) + sum(part.size for part in parts.values())
+    if keep_state is False or (keep_state is None and size > SMALL):
+        state, parts = None, {}
     with folder.writing():
         kept: dict[str, Any] = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
         kept |= {"identity": json.dumps(mine), "final": final, "blocks": blocks}
-        checkpoint.write(folder.path, row.round, kept)
+        source = home.folder if home and parts else Path()
+        checkpoint.write(folder.path, row.round, kept, 1, parts, source)
 
 
 @dataclass(frozen=True)

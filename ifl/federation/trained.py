@@ -16,9 +16,11 @@ from ifl.client.client import Client
 from ifl.client.state import tensors_of
 from ifl.errors import ConfigError, IFLError
 from ifl.federation.build import Federation
+from ifl.federation.evaluation import Compositions
 from ifl.federation.member import Member
 from ifl.federation.own_code import import_named, own_code
 from ifl.federation.predictions import read_predictions
+from ifl.methods.parts.passing import alike
 from ifl.models import SplitModel
 from ifl.runs import checkpoint
 from ifl.runs.checkpoint import State
@@ -37,8 +39,8 @@ KINDS = ("base", "modular")
 class Trained:
     """A finished run: what it is, its tables, and its trained blocks in evaluation mode.
 
-    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them, images (B, C, H, W) in
-    [-1, 1], and returns z (B, d); a modular block turns z into logits (B, classes). All float32.
+    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them, and returns z (B, d); a
+    modular block turns z into logits (B, classes). All float32.
 
     Args:
         path: the run's folder.
@@ -97,15 +99,14 @@ class Trained:
         return read_predictions(self.path)
 
 
-def blocks_state(federation: Federation) -> State:
-    """Return the blocks that are tested, by kind and owner, and what it takes to make them again.
+def blocks_state(federation: Federation, tested: Compositions) -> State:
+    """Return blocks (``Engine.blocks``) by kind and owner, and what it takes to make them again.
 
     "like" is the number of a client whose block of that kind is made alike, "made" the
     configuration of a block that says it itself; one that stands around another one holds that as
     ``inner``, and "like" is for it.
     """
     engine, data = federation.engine, federation.data
-    tested = engine.method.blocks(engine.clients, engine.server)
     kept = {
         kind: {
             owner: {
@@ -114,14 +115,13 @@ def blocks_state(federation: Federation) -> State:
                 "code": own_code(*block.modules()),
                 **({"made": block.made_of} if hasattr(block, "made_of") else {}),
             }
-            for owner, block in blocks.items()
+            for owner, block in its.items()
         }
-        for kind, blocks in zip(KINDS, tested, strict=True)
+        for kind, its in zip(KINDS, engine.blocks(tested), strict=True)
     }
     agreed = {"shape": [*data.shape], "classes": data.classes, "samples": data.train.kind}
     agreed |= {"class_names": [*data.class_names], "tokens": data.train.kind == "tokens"}
-    agreed["fusion_dim"] = engine.channel.agreed["d"]
-    return {"agreed": agreed, **kept}
+    return {"agreed": {**agreed, "fusion_dim": engine.channel.agreed["d"]}, **kept}
 
 
 def _like(block: nn.Module, owner: str, kind: str, clients: Sequence[Client]) -> int | None:
@@ -130,7 +130,7 @@ def _like(block: nn.Module, owner: str, kind: str, clients: Sequence[Client]) ->
         inner = getattr(block, "inner", None)
         return _like(inner, owner, kind, clients) if inner else None
     text, shapes = repr(block), _shapes(block)
-    for client in sorted(clients, key=lambda client: str(client.number) != owner):
+    for client in sorted(alike(clients), key=lambda client: str(client.number) != owner):
         other = getattr(client.model, kind)
         if other is block or (repr(other) == text and _shapes(other) == shapes):
             return client.number

@@ -21,6 +21,7 @@ from ifl.client.settings import Training
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
+from ifl.methods.parts.passing import alike, of_clients
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
 
@@ -174,8 +175,8 @@ class StatelessServer:
 def own_blocks(clients: Sequence[Client]) -> tuple[Blocks, Blocks]:
     """Return every client's own base block and own modular block."""
     return (
-        {str(c.number): c.model.base for c in clients},
-        {str(c.number): c.model.modular for c in clients},
+        of_clients(clients, lambda client: client.model.base),
+        of_clients(clients, lambda client: client.model.modular),
     )
 
 
@@ -200,11 +201,12 @@ def same_start(
     Raises:
         ConfigError: they do not all have the same names and shapes.
     """
-    blocks: list[nn.Module] = [
-        c.model if part == "whole" else getattr(c.model, part) for c in clients
-    ]
-    layouts = [(repr(b), [(n, tuple(t.shape)) for n, t in b.state_dict().items()]) for b in blocks]
-    others = [c.name for c, its in zip(clients, layouts, strict=True) if its != layouts[0]]
+    layouts = {
+        c.name: (repr(b), [(n, tuple(t.shape)) for n, t in b.state_dict().items()])
+        for c in alike(clients)
+        for b in [_part(c, part)]
+    }
+    others = [name for name, its in layouts.items() if its != layouts[clients[0].name]]
     if others:
         needs, fitting = "averages parameters and needs one architecture", ""
         if part == "modular":
@@ -216,5 +218,15 @@ def same_start(
             f"{fitting}clients=cnn_homogeneous or clients=mlp_homogeneous"
             f"{otherwise and f', or {otherwise}'}"
         )
-    for block in blocks[1:]:
-        block.load_state_dict(blocks[0].state_dict())
+    start = {name: t.clone() for name, t in _part(clients[0], part).state_dict().items()}
+
+    def take(client: Client) -> None:
+        _part(client, part).load_state_dict(start)
+
+    for client in clients[1:]:
+        client.at_start(take)
+
+
+def _part(client: Client, part: str) -> nn.Module:
+    block: nn.Module = client.model if part == "whole" else getattr(client.model, part)
+    return block

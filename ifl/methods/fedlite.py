@@ -25,6 +25,7 @@ from ifl.methods.base import (
     same_start,
 )
 from ifl.methods.parts.averaging import averaged, unpack
+from ifl.methods.parts.passing import alike
 from ifl.methods.parts.split_server import SplitServer, base_average, check_plain_loss
 from ifl.methods.parts.vector_quantise import ProductQuantiser
 from ifl.runs.method import Sends
@@ -95,7 +96,7 @@ class FedLite:
                 the base blocks are not of one architecture; or the loss is to be adjusted.
         """
         check_plain_loss(training)
-        for client in clients:
+        for client in alike(clients):
             self.quantiser.check(tried(client)[0].shape[1], client.training.batch_size)
         if self.sync_base:
             same_start("method=fedlite with method.sync_base=true", clients, "base")

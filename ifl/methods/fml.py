@@ -30,6 +30,7 @@ from ifl.methods.base import (
     own_blocks,
 )
 from ifl.methods.parts.averaging import AveragingServer, averaged, unpack
+from ifl.methods.parts.passing import alike
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
@@ -113,7 +114,7 @@ class FML:
             ConfigError: there is no such client.
         """
         if self.architecture is None:
-            whose = min(clients, key=_size)
+            whose = min(alike(clients), key=_size)
         else:
             check_architecture(self.architecture, clients)
             whose = clients[self.architecture]
@@ -168,14 +169,18 @@ class FMLServer(AveragingServer):
 
     def __init__(self, network: SplitModel, clients: Sequence[Client]) -> None:
         self.network = network
-        self._give(clients)
+        self._start = deepcopy(network)  # some clients may be made when the average has moved
+        for client in clients:
+            client.at_start(self._give)
+            client.on_return(self._give)
         super().__init__(network, clients)
 
-    def _give(self, clients: Sequence[Client]) -> None:
-        for client in clients:
-            client.memory.of(Meme).give(self.network, client)
+    def _give(self, client: Client) -> None:
+        client.memory.of(Meme).give(self._start, client)
 
     def load_state(self, state: State, clients: Sequence[Client]) -> None:
         """Go on from such a state; the clients' copies are in their own."""
         super().load_state(state, clients)
-        self._give(clients)
+        for client in clients:
+            if client.home is None:
+                self._give(client)

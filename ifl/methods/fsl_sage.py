@@ -24,6 +24,7 @@ from ifl.comm.message import Message
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, same_start
 from ifl.methods.parts.averaging import averaged, told, unpack
+from ifl.methods.parts.passing import in_passing
 from ifl.methods.parts.split_server import SplitServer, base_average
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
@@ -133,7 +134,7 @@ class FSLSAGEServer(SplitServer):
         self.exchanges = method.tau // method.h
         super().__init__(first.model.modular, {first.number: 1}, make, self.exchanges, bases)
         self.method = method
-        self.auxiliary = {c.number: deepcopy(c.model.modular) for c in clients}
+        self.auxiliary = {c.number: deepcopy(c.model.modular) for c in in_passing(clients)}
         self.aligners = {k: optimizer_of(a, make) for k, a in self.auxiliary.items()}
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
         self.rounds = 0  # that are over, and had anybody in them

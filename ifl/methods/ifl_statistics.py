@@ -30,6 +30,7 @@ from ifl.methods.parts.gaussians import (
     joined,
     merged,
 )
+from ifl.methods.parts.passing import alike, in_passing
 from ifl.methods.parts.replay import Align
 from ifl.runs.method import Sends
 from ifl.seeding import rng
@@ -129,12 +130,17 @@ class IFLStatistics:
         """
         clamped, dim = self.nonnegative, 0
         if clamped is None:
-            clamped = all(bool((tried(client)[0] >= 0).all()) for client in clients)
+            clamped = all(bool((tried(client)[0] >= 0).all()) for client in in_passing(clients))
         if self.covariance != "diagonal":
             dim = tried(clients[0])[0].shape[1]
-        for client in clients:
+
+        def tell(client: Client) -> None:
             memory = client.memory.of(Statistics)
             memory.clients, memory.nonnegative = len(clients), clamped or None
+
+        for client in clients:
+            client.at_start(tell)
+        for client in alike(clients):
             if (self.rows or len(clients) * client.training.batch_size) == 1:
                 check_learns_from_one(
                     client, "method.rows=1 makes stage 2 of single rows; take 2 or more"

@@ -7,6 +7,7 @@ the first round on. That one may join later is not in the paper.
 from collections.abc import Collection, Generator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -23,6 +24,7 @@ from ifl.comm.schema import Form, floats, fusion_rows
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.averaging import PARAMS, numbered, state, told, unpack
+from ifl.methods.parts.passing import of_clients
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
 
@@ -40,6 +42,10 @@ class Part(Kept):
     role: str | None = None
     begun: bool | None = None
     passed: bool | None = None
+
+
+def _tell(role: str, client: Client) -> None:
+    client.memory.of(Part).role = role
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,10 @@ class LateVendor:
         partner = first[self.partner]
         for client in clients:
             its = "late" if client is late else "partner" if client is partner else "other"
-            client.memory.of(Part).role = its
+            client.at_start(partial(_tell, its))
         if self.join == "ifl":
             return LateServer(partner.number, late.number, None)
+        late.stays = True  # with a network that is not its own
         late.model.modular = deepcopy(partner.model.modular)  # its values come when it joins
         late.draws = late.draws or partner.draws
         return LateServer(partner.number, late.number, deepcopy(partner.model.modular))
@@ -158,7 +165,7 @@ class LateVendor:
         """Return N base blocks, and the modular blocks that are somebody's own: N - 1, or N."""
         bases, modulars = own_blocks(clients)
         if self.join == "block":
-            modulars = {k: block for k, block in modulars.items() if k != str(clients[-1].number)}
+            modulars = of_clients(clients[:-1], lambda client: client.model.modular)
         return bases, modulars
 
 

@@ -27,6 +27,7 @@ from ifl.methods.base import (
     StatelessServer,
     own_blocks,
 )
+from ifl.methods.parts.passing import of_clients
 from ifl.methods.parts.relative import Relative, cosines, fusion_of
 from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
@@ -117,15 +118,16 @@ class RelativeRepresentations:
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base blocks that are relative to the anchors, and N modular blocks."""
         assert isinstance(server, RelativeServer)
-        bases: dict[str, Relative] = {}
-        for me in clients:
+
+        def base(me: Client) -> Relative:
             has = me.memory.of(Anchors)
             x = has.inputs() if has.anchors is not None else _inputs(server.anchors)
             anchors = fusion_of(me.model.base, x.to(me.training.device))
             relative = Relative(me.model.base, *anchors.shape).to(anchors.device)
             relative.held.copy_(anchors)
-            bases[str(me.number)] = relative
-        return bases, own_blocks(clients)[1]
+            return relative
+
+        return of_clients(clients, base), own_blocks(clients)[1]
 
 
 class RelativeServer(StatelessServer):

@@ -3,15 +3,18 @@
 A checkpoint is the folder ``checkpoint/round-N`` of a run: tensors in safetensors, the rest in
 JSON, never pickle. It is written under another name, brought to disk and renamed, and only then
 is the one before it removed, so that a whole one is there at any instant. A checksum over both
-files tells a torn or corrupt one, which is never loaded.
+files tells a torn or corrupt one, which is never loaded. Where some clients are not in memory, it
+names the files of theirs in ``checkpoint/clients`` (``ifl.runs.parts``): only those that changed
+are written, and a file goes when no checkpoint names it.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,32 +23,52 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from ifl.errors import ConfigError
-from ifl.runs.comparison import CHECKPOINT, FILES, OWN
+from ifl.runs.comparison import CHECKPOINT, CLIENTS, FILES, OWN
+from ifl.runs.parts import Part, hand_on, is_there, keep_only
 
 State = Mapping[str, Any]  # nested mappings and lists of tensors, numbers, text and None
-FORMAT = 2
+FEW = 16  # files that are brought to disk one by one
+FORMAT, WITH_PARTS = 2, 3  # the latter where clients have files of their own
 FOLDER, (TENSORS, REST) = CHECKPOINT, FILES
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state after a round."""
+    """The state after a round.
+
+    Args:
+        parts: by client, of its state in ``folder``.
+    """
 
     round: int
     state: State
+    parts: Mapping[int, Part] = field(default_factory=dict)
+    folder: Path = Path()
 
 
-def write(run: Path, number: int, state: State, keep: int = 1) -> None:
+def write(
+    run: Path,
+    number: int,
+    state: State,
+    keep: int = 1,
+    parts: Mapping[int, Part] | None = None,
+    source: Path = Path(),
+) -> None:
     """Make the state after round ``number`` the checkpoint of the folder ``run``.
 
     Args:
         keep: how many stay: this one, and the last of those before it.
+        parts: of the state by client, if there are any, in ``source``.
 
     Raises:
         ConfigError: the state holds what is neither tensor nor plain value.
     """
     tensors: dict[str, Tensor] = {}
     rest = {"format": FORMAT, "round": number, "state": _take_out("", state, tensors, {})}
+    if parts:
+        rest |= {"format": WITH_PARTS, "parts": {k: asdict(part) for k, part in parts.items()}}
+        rest = json.loads(json.dumps(rest))  # keys as they are read
+        _take_in(run / FOLDER / CLIENTS, parts, source)
     payload = save(tensors)
     record = json.dumps({"sha256": _checksum(payload, rest), **rest})
     whole = run / FOLDER / f"round-{number}"
@@ -67,6 +90,21 @@ def write(run: Path, number: int, state: State, keep: int = 1) -> None:
     for other in whole.parent.iterdir():
         if other.name not in kept and OWN.fullmatch(other.name):  # what else is there is a user's
             shutil.rmtree(other)
+    older = [found.parts.values() for n in before if (found := at(run, n))]
+    own = (parts or {}).values()
+    keep_only(run / FOLDER / CLIENTS, [*own, *(part for its in older for part in its)])
+
+
+def _take_in(folder: Path, parts: Mapping[int, Part], source: Path) -> None:
+    """Have these parts on disk in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    fresh = [part for part in parts.values() if not is_there(folder, part)]
+    at_once = len(fresh) > FEW and sys.platform == "linux"  # where sync waits for its end
+    if at_once:
+        os.sync()
+    for part in fresh:
+        hand_on(part, source, folder, durable=not at_once)
+    _sync_folder(folder)
 
 
 def newest(run: Path) -> Checkpoint | None:
@@ -90,9 +128,13 @@ def at(run: Path, number: int) -> Checkpoint | None:
         told = rest.pop("sha256")
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    if told != _checksum(payload, rest) or rest["format"] != FORMAT:
+    if told != _checksum(payload, rest) or rest["format"] not in (FORMAT, WITH_PARTS):
         return None
-    return Checkpoint(rest["round"], _put_back(rest["state"], load(payload)))
+    parts = {int(k): Part(**its) for k, its in rest.get("parts", {}).items()}
+    folder = run / FOLDER / CLIENTS
+    if not all(is_there(folder, part) for part in parts.values()):
+        return None
+    return Checkpoint(rest["round"], _put_back(rest["state"], load(payload)), parts, folder)
 
 
 def to_bytes(state: State) -> bytes:

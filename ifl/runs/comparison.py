@@ -12,10 +12,12 @@ from ifl.checks import typed
 from ifl.errors import ConfigError
 from ifl.runs.folder import TABLES, read_about
 from ifl.runs.identity import flatten, relevant
+from ifl.runs.parts import NAME
 
 ANOTHER = "name another folder, or leave out hydra.run.dir: it then follows from the configuration"
 OWN_FOLDERS = ("ImageFolder", "DatasetFolder")  # of torchvision: of which it knows nothing
 CHECKPOINT, OWN = "checkpoint", re.compile(r"round-\d+(\.partial)?")  # a folder, those within
+CLIENTS = "clients"  # the folder within it of parts of a state (ifl.runs.parts)
 FILES = ("tensors.safetensors", "state.json")  # of a checkpoint
 OTHERS = (
     CHECKPOINT,
@@ -151,4 +153,7 @@ def _check_bare(folder: Path) -> None:
 
 def _is_checkpoint(path: Path) -> bool:
     """Return whether a run wrote this, and nobody anything into it."""
-    return bool(OWN.fullmatch(path.name)) and {p.name for p in path.glob("*")} <= {*FILES}
+    names = {p.name for p in path.glob("*")}
+    if path.name == CLIENTS:
+        return all(NAME.fullmatch(name) for name in names)
+    return bool(OWN.fullmatch(path.name)) and names <= {*FILES}

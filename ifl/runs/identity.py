@@ -19,6 +19,7 @@ from ifl.runs.folder import read_about
 NEUTRAL = (
     "outputs", "study", "fresh", "data.root", "partition.owners", "anchors.root",
     "anchors.data.root", "runtime.device", "runtime.workers", "runtime.threads", "runtime.quiet",
+    "runtime.resident",
     "checkpoint_every", "keep_state", "keep_predictions", "method.title", "objective", "logger",
     "engine",
 )  # fmt: skip
@@ -28,6 +29,7 @@ NEUTRAL_CHOICES = ("launcher", "logger", "engine", "hydra/")
 # Overrides that a recipe leaves out, by how they begin.
 NEUTRAL_OVERRIDES = (
     "launcher=", "runtime.device=", "runtime.workers=", "runtime.threads=", "runtime.quiet=",
+    "runtime.resident=",
     "method.title=", "objective=", "logger=", "logger.", "engine=",
     "engine.",
 )  # fmt: skip

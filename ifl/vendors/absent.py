@@ -26,7 +26,7 @@ class Absent(Client):
         self, name: str, number: int, training: Training, samples: int, classes: list[int] | None
     ) -> None:
         self.name, self.number, self.training = name, number, training
-        self.disclosure, self.anchors, self.optimizers = Disclosure(), None, ()  # type: ignore[assignment]
+        self.disclosure, self.anchors, self.optimizers = Disclosure(), None, ()
         self.draws = self.draws_tested = False
         self.shard = Shard(torch.zeros(samples, 1, dtype=torch.uint8), torch.zeros(samples))
         if classes is not None:

@@ -59,6 +59,7 @@ TAKEN: dict[tuple[str, str], tuple[Call, str]] = {
     ("runtime", "device"): (Training, "device"),
     ("", "logit_adjustment"): (Training, "logit_adjustment"),
     ("runtime", "precision"): (Training, "precision"),
+    ("runtime", "resident"): (build, "resident"),
     ("runtime", "workers"): (Workers, "count"),
     ("runtime", "threads"): (Workers, "threads"),
     ("optimizer", "decay_rounds"): (Optimizers, "decay_rounds"),

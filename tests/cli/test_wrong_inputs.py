@@ -133,6 +133,8 @@ RUN = {
     "fusion.dim=wide": "fusion.dim must be a whole number >= 1, got wide",
     "clients.count=0": "clients.count must be a whole number >= 1, got 0",
     "clients.count=4.0": "clients.count must be a whole number >= 1, got 4.0",
+    "runtime.resident=0": "runtime.resident must be a whole number >= 1, got 0",
+    "runtime.resident=2 engine=processes": "engine=local alone; choose that, or",
     "runtime.threads=0": "runtime.threads must be a whole number >= 1, got 0",
     "runtime.workers=many": "runtime.workers must be a whole number >= 1, got many",
     "launcher=local runtime.workers=many": "runtime.workers must be a whole number >= 1, got many",

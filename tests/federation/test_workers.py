@@ -56,7 +56,7 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
             federation.engine.channel.codec = Float64()
             for me in federation.engine.clients:
                 me.model.double()
-                me._x = me._x.double()
+                me.learner.x = me.learner.x.double()
 
     class SameBatches(floor_type):  # type: ignore[misc, valid-type]
         def batch(self, client: int) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ def both_sides(method: str, double: bool, monkeypatch: pytest.MonkeyPatch) -> tu
 
     monkeypatch.setattr(rounds, "TAU", 3)
     floor = SameBatches(twin, momentum=0.0)
-    floor.test = tuple(t[:1].to(fast.engine.clients[0]._x.dtype) for t in floor.test)
+    floor.test = tuple(t[:1].to(fast.engine.clients[0].learner.x.dtype) for t in floor.test)
     floor()
     floor()  # ten rounds each
     play(fast, 20)

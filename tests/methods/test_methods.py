@@ -72,7 +72,8 @@ def test_fedavg_of_equal_clients_is_one_of_them(tiny: Build) -> None:
     first = clients(federation)[0]
     alone = clients(tiny(Local(tau=3), SMALL, count=3))[0]
     for client in clients(federation):
-        client._x, client._y, client._shuffle = first._x, first._y, deepcopy(first._shuffle)
+        mine, its = client.learner, first.learner
+        mine.x, mine.y, mine.shuffle = its.x, its.y, deepcopy(its.shuffle)
     play(federation, 2)
     for x, y in alone.batches(6):
         alone.step(x, y)

@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from ifl.checks import check_made_of, check_one_of, check_whole, typed
-from ifl.client.client import Batch, Client
+from ifl.client.client import Client
+from ifl.client.learner import Batch
 from ifl.client.steps import frozen
 from ifl.errors import ConfigError
 from ifl.seeding import rng

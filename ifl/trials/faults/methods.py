@@ -8,6 +8,7 @@ PUBLIC = ("anchors=held_out", "anchors.count=64")
 NEEDS: Mapping[str, tuple[str, ...]] = {
     "fedmd": (*PUBLIC, "method.rows=16"),
     "ds_fl": (*PUBLIC, "method.rows=16"),
+    "ifl_anchored": (*PUBLIC, "method.anchors.rows=16", "method.anchors.start=1"),
     "feddf": (*PUBLIC, "method.batch=16", "method.steps=3"),
 }
 
