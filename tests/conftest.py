@@ -51,6 +51,8 @@ VARIANTS = (
     "ifl_statistics method.covariance=pooled method.relay=merged codec=int8",
     "fedlite method.sync_base=true",
     "fsl_sage method.sync_base=true",
+    "ifl anchors=held_out anchors.count=64 method.anchors.rows=16 method.anchors.send=both "
+    "method.anchors.start=1 codec=int4",
     "late_vendor method.after=2",
     "late_vendor method.after=2 method.join=ifl",
 )

@@ -53,8 +53,8 @@ class IFL:
         replay: more steps of stage 2, on pools of earlier rounds; none in the paper.
         align: a term of stage 1's loss, towards the pools' class means; none in the paper.
             Neither moves a byte.
-        anchors: predictions on public samples that travel with z and teach stage 1; none in the
-            paper.
+        anchors: predictions on public samples, or their z, that travel with z and teach stage 1;
+            none in the paper.
         upload: which samples' z_k are sent instead, and how many in place of B.
         relay: "all", the server sends the whole pool (paper); "sample", R of its rows at
             random; "balanced", R rows with all classes alike. All clients get the same rows.
@@ -73,6 +73,8 @@ class IFL:
         "z": "fusion outputs z",
         "y": "labels",
         "p": "predictions on anchors",
+        "za": "z of anchors",
+        "w": "weights of anchors",
     }
 
     tau: int = 10
@@ -153,7 +155,7 @@ class IFL:
         return torch.stack(losses)
 
     def hears(self, me: Client, agreed: Mapping[str, int]) -> Sequence[Form]:
-        """Expect a pool of as many rows as all clients send, or fewer, and predictions."""
+        """Expect a pool of as many rows as all clients send, or fewer, and what was agreed."""
         rows = self.upload.rows
         most = agreed["N"] * rows if rows else agreed["batches"]
         if self.relay != "all":
@@ -167,7 +169,7 @@ class IFL:
 
 @dataclass(frozen=True)
 class IFLServer(StatelessServer):
-    """Concatenates and broadcasts, all rows or some, and adds predictions up; keeps nothing."""
+    """Concatenates and broadcasts, all rows or some, and averages over anchors; keeps nothing."""
 
     rows: int | str = "B"  # of an upload
     relay: str = "all"
@@ -177,7 +179,7 @@ class IFLServer(StatelessServer):
 
     def expects(self, client: int) -> Sequence[Form]:
         """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
-        return [{**fusion_rows(self.rows), **self.anchors.form()}]
+        return [{**fusion_rows(self.rows), **self.anchors.upload_form()}]
 
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the pool of the uploads, or some rows of it, in client order, to their senders."""

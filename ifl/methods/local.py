@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import torch
 
-from ifl.checks import check_made_of, check_whole
+from ifl.checks import check_made_of, check_one_of, check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.comm.schema import Form
@@ -42,6 +42,7 @@ class Local:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_made_of("method.anchors", self.anchors, Anchored)
+        check_one_of("method.anchors.send of method=local", self.anchors.send, "predictions")
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server that is never spoken to.

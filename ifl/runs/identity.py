@@ -81,6 +81,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "logit_adjustment": (0,),
     "method.anchors._target_": ("ifl.methods.parts.anchors.Anchored",),
     "method.anchors.rows": (0,),
+    "method.anchors.send": ("predictions",),
     "method.anchors.weight": (1.0,),
     "method.anchors.start": (5,),
     "method.anchors.keep": (10,),

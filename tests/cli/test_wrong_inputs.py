@@ -176,6 +176,7 @@ RUN = {
     "method.upload_batch=null": "method.upload_batch must be one of fresh, last, got null",
     "method.replay=3": "method.replay must have the settings pools, steps, rows, got 3; set th",
     "method.anchors.rows=16": "method.anchors.rows=16 needs as many anchors, got 0; choose",
+    "method.anchors.send=logits": "method.anchors.send must be one of predictions, z, both, got lo",
     "method=fedmd": "method.rows=256 needs as many anchors, got 0; choose anchors=held_out",
     "anchors=held_out anchors.count=2000": "anchors.count must be below the number of training",
     "anchors=held_out anchors.count=0": "anchors.count must be a whole number >= 1, got 0",

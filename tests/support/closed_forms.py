@@ -11,9 +11,14 @@ from ifl.methods.parts.averaging import state
 
 
 def header(**tensors: tuple[str, list[int], int]) -> int:
-    """Length of a safetensors header: 8 bytes and JSON padded to 8, widest types first."""
+    """Length of a safetensors header: 8 bytes and JSON padded to 8.
+
+    Widest types first, of these floats before integers.
+    """
     entries, offset = {}, 0
-    for name, (dtype, shape, width) in sorted(tensors.items(), key=lambda t: (-t[1][2], t[0])):
+    for name, (dtype, shape, width) in sorted(
+        tensors.items(), key=lambda t: (-t[1][2], t[1][0], t[0])
+    ):
         size = width * prod(shape)
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + size]}
         offset += size

@@ -26,11 +26,22 @@ def places(me: Client, rows: int, round_number: int) -> Tensor:
     return torch.randperm(len(me.anchors), generator=draws)[:rows].to(me.anchors.device)
 
 
-def logits(me: Client, where: Tensor) -> Tensor:
-    """Return a client's logits (n, classes) of anchors by their places (n,), without graph."""
+def fusion(me: Client, where: Tensor) -> Tensor:
+    """Return a client's z (n, d) of anchors by their places (n,), without graph."""
     assert me.anchors is not None
     with frozen(me.model), torch.no_grad():
-        return torch.cat([me.model(part) for part in me.anchors[where].split(PORTION)])
+        return torch.cat([me.model.base(part) for part in me.anchors[where].split(PORTION)])
+
+
+def logits_of(me: Client, z: Tensor) -> Tensor:
+    """Return a client's logits (n, classes) of its z (n, d), without graph."""
+    with frozen(me.model), torch.no_grad():
+        return torch.cat([me.model.modular(part) for part in z.split(PORTION)])
+
+
+def logits(me: Client, where: Tensor) -> Tensor:
+    """Return a client's logits (n, classes) of anchors by their places (n,), without graph."""
+    return logits_of(me, fusion(me, where))
 
 
 def digest(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from closed_forms import header, totals
 from conftest import CLASSES, DIM, SMALL, WIDE, Build, clients, equal, parameters, play
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, one_hot
 
 from ifl.client.privacy import Privacy
 from ifl.comm.message import Message
@@ -16,6 +16,7 @@ from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
 from ifl.methods.parts.anchors import Agreed, Anchored, agree
+from ifl.methods.parts.public_samples import fusion, places
 
 PUBLIC = HeldOut(40)
 
@@ -35,6 +36,57 @@ def test_bytes_are_those_of_the_method_and_the_predictions(tiny: Build) -> None:
     down = 3 * b * (4 * DIM + 1) + 4 * 12 * CLASSES + header(**pool)
     assert totals(federation, 3) == [(3 * up, 3 * down)] * 3
     assert totals(tiny(plain, count=3), 1) < [(3 * up, 3 * down)]
+
+
+def test_bytes_of_z_are_those_of_z_and_a_weight_a_row(tiny: Build) -> None:
+    b, n = 8, 3
+    z, y = ("F32", [b, DIM], 4), ("U8", [b], 1)
+    pool = {"z": ("F32", [n * b, DIM], 4), "y": ("U8", [n * b], 1)}
+    za, w, p = ("F32", [12, DIM], 4), ("I32", [12], 4), ("F32", [12, CLASSES], 4)
+    for send, up, down in (
+        ("z", {"za": za, "w": w}, {"za": za}),
+        ("both", {"za": za, "w": w, "p": p}, {"za": za, "p": p}),
+    ):
+        federation = tiny(IFL(tau=1, anchors=Anchored(rows=12, send=send)), count=n, anchors=PUBLIC)
+        both = 4 * 12 * CLASSES * (send == "both")
+        uplink = b * (4 * DIM + 1) + 4 * 12 * DIM + 4 * 12 + both + header(z=z, y=y, **up)
+        downlink = n * b * (4 * DIM + 1) + 4 * 12 * DIM + both + header(**pool, **down)
+        assert totals(federation, 2) == [(n * uplink, n * downlink)] * 2
+
+
+def test_a_row_of_z_weighs_as_many_samples_as_its_class_has(tiny: Build) -> None:
+    method = IFL(tau=1, anchors=Anchored(rows=40, send="both"))
+    federation = tiny(method, partition=Classes(2), count=2, anchors=PUBLIC)
+    told = []
+    for me in clients(federation):
+        said = method.anchors.told(me, 1)
+        assert me.anchors is not None
+        with torch.no_grad():
+            held = torch.bincount(me.shard.y, minlength=CLASSES)
+            z = me.model.base(me.anchors[places(me, 40, 1)])
+            predicted = one_hot(me.model.modular(z).argmax(dim=1), CLASSES)
+        assert torch.allclose(said["za"], z, atol=1e-6)
+        assert torch.equal(said["w"].long(), predicted @ held)
+        alike = Anchored(rows=40, send="z", weighted=False).told(me, 1)
+        assert set(alike) == {"za", "w"}
+        assert alike["w"].tolist() == [1] * 40
+        told.append(Message(**said))
+    first, second = told
+    agreed = agree(told)["za"]
+    for row in range(40):
+        a, b = int(first["w"][row]), int(second["w"][row])
+        a, b = (a, b) if a + b else (1, 1)
+        mean = (a * first["za"][row] + b * second["za"][row]) / (a + b)
+        assert torch.allclose(agreed[row], mean, atol=1e-6)
+
+
+def test_where_nobody_knows_the_class_the_mean_of_z_is_the_plain_one() -> None:
+    z = torch.tensor([[1.0, 3.0], [5.0, 7.0]])
+    weights = torch.tensor([[0, 1], [0, 3]], dtype=torch.int32)
+    told = [Message(za=k * z, w=w) for k, w in zip((1, 3), weights, strict=True)]
+    agreed = agree(told)
+    assert agreed.keys() == {"za"}
+    assert torch.allclose(agreed["za"], torch.stack([2 * z[0], 2.5 * z[1]]))
 
 
 def test_predictions_count_by_the_samples_of_each_class(tiny: Build) -> None:
@@ -86,6 +138,42 @@ def test_a_step_is_the_gradient_of_both_losses(tiny: Build) -> None:
     every = cross_entropy(me.model(shown), kept.anchor_targets[0], reduction="none")
     means = [0.7 * every[list(some)].mean() for some in combinations_with_replacement(range(4), 5)]
     assert any(torch.allclose(value, mean) for mean in means)
+
+
+@pytest.mark.parametrize("send", ["z", "both"])
+def test_a_step_on_z_is_the_gradient_of_the_squared_distance(tiny: Build, send: str) -> None:
+    settings = Anchored(rows=1, send=send, start=1, keep=1, batch=2, weight=0.7)
+    federation = tiny(IFL(tau=1, anchors=settings), anchors=PUBLIC, count=2)
+    play(federation, 1)
+    me = clients(federation)[0]
+    kept, term = me.memory.of(Agreed), settings.term(me, 2)
+    assert me.anchors is not None
+    assert term is not None
+    z = me.model.base(me.anchors[kept.anchor_places[0]])
+    expected = 0.7 * (z - kept.anchor_fusions[0]).square().sum() / DIM
+    if send == "both":
+        expected = expected + 0.7 * cross_entropy(me.model.modular(z), kept.anchor_targets[0])
+    assert torch.allclose(term(), expected, rtol=1e-4)
+    weights = list(me.model.base.parameters())
+    found, wanted = (torch.autograd.grad(value, weights) for value in (term(), expected))
+    assert all(
+        torch.allclose(*pair, rtol=1e-3, atol=1e-6) for pair in zip(found, wanted, strict=True)
+    )
+
+
+def test_a_client_taught_z_comes_nearer_to_the_mean(tiny: Build) -> None:
+    taught = anchored(tiny, rows=40, send="z", distort=False)
+    silent = anchored(tiny, rows=40, send="z", weight=0)
+    for federation in (taught, silent):
+        play(federation, 6)
+
+    def apart(federation: Federation) -> float:
+        """Return how far clients are from their mean, over how far anchors are from theirs."""
+        z = torch.stack([fusion(me, torch.arange(40)) for me in clients(federation)])
+        among = (z - z.mean(dim=1, keepdim=True)).square().mean()
+        return float((z - z.mean(dim=0)).square().mean() / among)
+
+    assert apart(taught) < apart(silent)
 
 
 def test_without_weight_or_before_the_start_it_learns_as_ifl(tiny: Build) -> None:
@@ -145,8 +233,9 @@ def test_the_student_sees_anchors_distorted(tiny: Build) -> None:
         assert (5 in seen) == distort
 
 
-def test_a_resumed_client_goes_on_as_if_nothing_had_been(tiny: Build) -> None:
-    whole, first, second = (anchored(tiny) for _ in range(3))
+@pytest.mark.parametrize("send", ["predictions", "z", "both"])
+def test_a_resumed_client_goes_on_as_if_nothing_had_been(tiny: Build, send: str) -> None:
+    whole, first, second = (anchored(tiny, send=send) for _ in range(3))
     play(whole, 4)
     play(first, 2)
     second.engine.load_state(first.engine.state())
@@ -163,5 +252,12 @@ def test_what_does_not_go_together_is_refused(tiny: Build) -> None:
         tiny(IFL(anchors=Anchored(rows=41)), anchors=PUBLIC)
     with pytest.raises(ConfigError, match="rows=12 sends predictions, which privacy does not hide"):
         tiny(IFL(anchors=Anchored(rows=12)), anchors=PUBLIC, privacy=Privacy(label_epsilon=4))
-    with pytest.raises(ConfigError, match="method.anchors must have the settings rows, weight"):
+    both = Anchored(rows=12, send="both")
+    with pytest.raises(ConfigError, match="rows=12 sends predictions and z, which privacy"):
+        tiny(IFL(anchors=both), anchors=PUBLIC, privacy=Privacy(label_epsilon=4))
+    with pytest.raises(ConfigError, match="send must be one of predictions, z, both, got logits"):
+        Anchored(send="logits")
+    with pytest.raises(ConfigError, match="of method=local must be one of predictions, got z"):
+        Local(anchors=Anchored(send="z"))
+    with pytest.raises(ConfigError, match="method.anchors must have the settings rows, send"):
         IFL(anchors=3)  # type: ignore[arg-type]
