@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
-from ifl.analysis.charts import draw_points, finish, panels
+from ifl.analysis.charts import along, draw_points, finish, panels
 from ifl.analysis.collect import Group, Run
 from ifl.analysis.looks import styled
 from ifl.analysis.metrics import own_mix
@@ -126,15 +126,17 @@ def setting_of(run: Run) -> str:
 def draw_choices(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw what settings are chosen by against the rate, with and without adjusted losses."""
     figure, all_axes = panels(2, 5, 5, sharey=True)
+    firsts = {method_of(group.runs[0]): group for group in reversed(groups)}
+    looks = dict(styled([*firsts.values()]))
     for axes, factor in zip(all_axes, (0, 1), strict=True):
         there = [group for group in groups if (group.setting(FACTOR) or 0) == factor]
-        looks = styled(there)
-        for method in dict.fromkeys(method_of(group.runs[0]) for group in there):
-            theirs = [(g, style) for g, style in looks if method_of(g.runs[0]) == method]
-            rates = [float(group.setting(RATE)) for group, _ in theirs]
-            same = [group for group, _ in theirs]
-            draw_points(axes, rates, same, chosen_by(same[0]), theirs[0][1], method)
-        axes.set(title=f"{FACTOR}={factor}", xlabel="learning rate", xscale="log", ylim=(0, 100))
+        for method, first in firsts.items():
+            same = [group for group in there if method_of(group.runs[0]) == method]
+            rates = [float(group.setting(RATE)) for group in same]
+            draw_points(axes, rates, same, chosen_by(first), looks[first], method)
+        every = sorted({float(group.setting(RATE)) for group in there})
+        along(axes, every, [f"{rate:g}" for rate in every])
+        axes.set(title=f"{FACTOR}={factor}", xlabel="learning rate", ylim=(0, 100))
     all_axes[0].set_ylabel("accuracy (%)")
     return {"choices": finish(figure, f"{groups[0].data}: accuracy by rate and loss", 3)}
 
