@@ -9,6 +9,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ifl.errors import ConfigError, IFLError
 from ifl.models import SplitModel
@@ -215,6 +216,11 @@ def check_apart(models: Iterable[tuple[str, nn.Module]]) -> None:
                     f"{name} and {owners[tensor.data_ptr()]} share parameters or buffers; a "
                     "member's base and modular have to make fresh blocks each time"
                 )
+
+
+def lazy(model: nn.Module) -> bool:
+    """Return whether a network has parameters or buffers that its first samples make."""
+    return any(map(is_lazy, (*model.parameters(), *model.buffers())))
 
 
 def rows(x: Tensor, count: int) -> Tensor:

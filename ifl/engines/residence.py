@@ -15,10 +15,10 @@ from threading import RLock
 
 from ifl.checks import check_whole
 from ifl.client.client import Client
-from ifl.errors import OutputError
+from ifl.errors import IFLError, OutputError
 from ifl.methods.parts.passing import in_passing
-from ifl.runs.checkpoint import State, from_bytes, to_bytes
-from ifl.runs.parts import Part, hand_on, read_part, write_part
+from ifl.runs.checkpoint import State, from_bytes, read_file, to_bytes, write_file
+from ifl.runs.parts import Part, check_part, hand_on, part_of
 
 SCRATCH = ".resident-"  # how the folder of files begins
 
@@ -39,7 +39,9 @@ class Residence:
         self.most = most
         self._here: dict[int, Client] = {}  # the least recently used first
         self._changed = set[int]()  # since they were written, or at all
-        self._kept: dict[int, Part] = {}
+        self._files: dict[int, Path] = {}  # by number, of those that are not as at the start
+        self._parts: dict[int, Part] = {}  # as checkpoints have these files, where that is known
+        self._written = 0
         self._looking = 0
         self._lock = RLock()
         self._folder: Path | None = None
@@ -67,11 +69,11 @@ class Residence:
         with self._writing(place):
             for left_over in place.glob(f"{SCRATCH}*"):
                 shutil.rmtree(left_over, ignore_errors=True)
-            before, end = self._folder, self._end
+            end = self._end
             self._make(place)
-            for part in self._kept.values():
-                assert before is not None
-                hand_on(part, before, self.folder)
+            for number, path in self._files.items():
+                self._files[number] = self.folder / path.name
+                hand_on(path, self._files[number])
         if end is not None:
             end()
 
@@ -84,8 +86,7 @@ class Residence:
         """Let a client have its learner, and take it for changed unless it is only looked at."""
         with self._lock:
             if not client.resident:
-                part = self._kept.get(client.number)
-                client.wake(None if part is None else from_bytes(read_part(self.folder, part)))
+                client.wake(self._state(client.number))
             self._here.pop(client.number, None)
             self._here[client.number] = client
             if not self._looking:
@@ -118,7 +119,7 @@ class Residence:
 
     def keeps(self, client: Client) -> bool:
         """Tell whether a client is not as it was at the start."""
-        return client.number in self._changed or client.number in self._kept
+        return client.number in self._changed or client.number in self._files
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -141,11 +142,19 @@ class Residence:
             client.number: from_bytes(to_bytes(client.state())) for client in self.touched(clients)
         }
 
+    @property
+    def files(self) -> Mapping[int, Path]:
+        """The files of clients by number, as they are since ``parts`` was called."""
+        return self._files
+
     def parts(self) -> Mapping[int, Part]:
-        """Return the files in ``folder`` of all clients that are not as at the start, by number."""
+        """Write the states that have changed; return what checkpoints call the files of all."""
         for number in sorted(self._changed):
             self._keep(self._here[number])
-        return dict(sorted(self._kept.items()))
+        for number, path in self._files.items():
+            if number not in self._parts:
+                self._parts[number] = part_of(number, path)
+        return dict(sorted(self._parts.items()))
 
     def load(self, clients: Sequence[Client], states: Mapping[int, State]) -> None:
         """Go on from states of some clients; the others are as at the start.
@@ -167,21 +176,40 @@ class Residence:
         """
         with self._writing(self.folder):
             for number, part in parts.items():
-                hand_on(part, folder, self.folder)
-                self._kept[number] = part
+                self._files[number], self._parts[number] = self._free(number), part
+                hand_on(folder / part.name, self._files[number])
         for client in clients:
-            if client.number in parts and client.resident:
-                client.load_state(from_bytes(read_part(self.folder, parts[client.number])))
+            if client.resident and client.number in parts:
+                client.load_state(self._state(client.number) or {})
                 self._changed.discard(client.number)
 
     def _keep(self, client: Client) -> None:
         with self._writing(self.folder):
-            part = write_part(self.folder, client.number, to_bytes(client.state()))
-            before = self._kept.get(client.number, part)
-            if before.name != part.name:
-                (self.folder / before.name).unlink()
-        self._kept[client.number] = part
+            path = self._free(client.number)
+            write_file(path, client.state())
+            if before := self._files.get(client.number):
+                before.unlink()
+        self._files[client.number] = path
+        self._parts.pop(client.number, None)
         self._changed.discard(client.number)
+
+    def _free(self, number: int) -> Path:
+        self._written += 1
+        return self.folder / f"{number}-{self._written}"
+
+    def _state(self, number: int) -> State | None:
+        """Return the state in a client's file; None if it is as at the start."""
+        path = self._files.get(number)
+        if path is None:
+            return None
+        if not self.folder.exists():
+            raise IFLError(
+                f"the state of client {number} was on disk while its run went on, and is not any "
+                "more; runtime.resident=null keeps all clients in memory"
+            )
+        if number in self._parts:
+            check_part(path, self._parts[number])
+        return read_file(path)
 
     @contextmanager
     def _writing(self, folder: Path) -> Iterator[None]:

@@ -1,6 +1,6 @@
-"""Checks the uplink budget against the cost of the first round."""
+"""Checks the uplink budget against the first round; remarks on what many clients make costly."""
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 
 import torch
 
@@ -13,6 +13,8 @@ from ifl.federation.schedule import Schedule
 from ifl.runs.folder import BYTES_PER_MB
 
 PATIENCE = 1000  # rounds in which to look for the first to which somebody comes
+LARGE_POOL = 4096  # rows
+MANY_COMPOSITIONS = 10_000
 
 
 def check_budget(schedule: Schedule, engine: Engine) -> None:
@@ -69,3 +71,35 @@ def _size(form: Form, channel: Channel, agreed: Mapping[str, int]) -> int:
         for name, expected in form.items()
     }
     return len(encode(Message(**tensors), channel.codec, channel.classes))
+
+
+def costly(engine: Engine) -> Iterator[str]:
+    """Yield sentences on a pool that is large and an evaluation of many compositions, if so.
+
+    Args:
+        engine: before its first round.
+    """
+    method, count = engine.method, len(engine.clients)
+    drawn = engine.participation.drawn(count)
+    if getattr(method, "relay", None) == "all" and hasattr(method, "smallest_pool"):
+        rows = method.smallest_pool(engine.training, drawn)
+        if rows > LARGE_POOL:
+            yield (
+                f"A pool has {rows} rows of {drawn} clients, which all of them get and learn from "
+                f"in every round: method.relay=sample method.relay_rows={LARGE_POOL // 4} passes "
+                "some on"
+            )
+    if engine.evaluation.local_only or count**2 <= MANY_COMPOSITIONS:
+        return
+    with engine.looking():
+        blocks = method.blocks(engine.clients, engine.server)
+        sizes = (engine.evaluation.bases, engine.evaluation.modulars)
+        bases, modulars = (
+            min(len(some), size or len(some)) for some, size in zip(blocks, sizes, strict=True)
+        )
+    if bases * modulars > MANY_COMPOSITIONS:
+        yield (
+            f"An evaluation tests {bases} x {modulars} compositions: evaluate.bases=16 "
+            "evaluate.modulars=16 draws some for each, evaluate.local_only=true leaves out those "
+            "of two clients"
+        )

@@ -9,7 +9,7 @@ import torch
 from ifl.checks import check_whole
 from ifl.client.adversary import Adversary, Honest, check_adversary
 from ifl.client.client import Client
-from ifl.client.contract import check_apart, check_contract, check_takes
+from ifl.client.contract import check_apart, check_contract, check_takes, lazy
 from ifl.client.habits import check_follows_seed, check_keeps_state
 from ifl.client.privacy import Disclosure, Privacy
 from ifl.client.privatise import check_hidden
@@ -139,13 +139,14 @@ def build(
         def made(
             member: Member = member, number: int = number, name: str = name, shard: Shard = shard
         ) -> SplitModel:
-            some = (shard if len(shard) else data.train).first(2).inputs()
             with global_stream(seed, "client", number, "weights"):
                 try:
                     model = SplitModel(member.base(), member.modular())
                 except ConfigError as error:
                     raise ConfigError(f"{name}: {error}") from error
-                check_contract(model, name, some, fusion_dim, data.classes)
+                if home is None or number < len(members) or lazy(model):
+                    some = (shard if len(shard) else data.train).first(2).inputs()
+                    check_contract(model, name, some, fusion_dim, data.classes)
             return model
 
         first = number < len(members)

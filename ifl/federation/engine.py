@@ -20,8 +20,8 @@ from ifl.federation.evaluation import (
 from ifl.federation.rounds import Rounds
 from ifl.methods.base import Blocks
 from ifl.methods.parts.passing import Lazy
-from ifl.runs.checkpoint import State, from_bytes
-from ifl.runs.parts import Part, read_part
+from ifl.runs.checkpoint import State, read_file
+from ifl.runs.parts import Part, check_part
 
 
 class Engine(Rounds):
@@ -67,8 +67,10 @@ class Engine(Rounds):
         """
         states = {int(number): its for number, its in state["clients"].items()}
         if self.residence is None:
-            kept = {k: from_bytes(read_part(folder, part)) for k, part in (parts or {}).items()}
-            self.parties.load({**states, **kept})
+            for number, part in (parts or {}).items():
+                check_part(folder / part.name, part)
+                states[number] = read_file(folder / part.name)
+            self.parties.load(states)
         else:
             self.parties.load({})
             self.residence.load(self.clients, states)

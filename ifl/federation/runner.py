@@ -210,8 +210,7 @@ def _keep(
     with folder.writing():
         kept: dict[str, Any] = {"engine": state, "tables": folder.sync(), "seconds": row.seconds}
         kept |= {"identity": json.dumps(mine), "final": final, "blocks": blocks}
-        source = home.folder if home and parts else Path()
-        checkpoint.write(folder.path, row.round, kept, 1, parts, source)
+        checkpoint.write(folder.path, row.round, kept, 1, parts, home.files if home else {})
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import load, save, save_file
 from torch import Tensor
 
 from ifl.errors import ConfigError
@@ -30,6 +30,7 @@ State = Mapping[str, Any]  # nested mappings and lists of tensors, numbers, text
 FEW = 16  # files that are brought to disk one by one
 FORMAT, WITH_PARTS = 2, 3  # the latter where clients have files of their own
 FOLDER, (TENSORS, REST) = CHECKPOINT, FILES
+PLAIN = torch.contiguous_format
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,13 @@ def write(
     state: State,
     keep: int = 1,
     parts: Mapping[int, Part] | None = None,
-    source: Path = Path(),
+    files: Mapping[int, Path] | None = None,
 ) -> None:
     """Make the state after round ``number`` the checkpoint of the folder ``run``.
 
     Args:
         keep: how many stay: this one, and the last of those before it.
-        parts: of the state by client, if there are any, in ``source``.
+        parts, files: of the state by client, if there are any, and where they are now.
 
     Raises:
         ConfigError: the state holds what is neither tensor nor plain value.
@@ -68,7 +69,7 @@ def write(
     if parts:
         rest |= {"format": WITH_PARTS, "parts": {k: asdict(part) for k, part in parts.items()}}
         rest = json.loads(json.dumps(rest))  # keys as they are read
-        _take_in(run / FOLDER / CLIENTS, parts, source)
+        _take_in(run / FOLDER / CLIENTS, parts, files or {})
     payload = save(tensors)
     record = json.dumps({"sha256": _checksum(payload, rest), **rest})
     whole = run / FOLDER / f"round-{number}"
@@ -95,15 +96,15 @@ def write(
     keep_only(run / FOLDER / CLIENTS, [*own, *(part for its in older for part in its)])
 
 
-def _take_in(folder: Path, parts: Mapping[int, Part], source: Path) -> None:
+def _take_in(folder: Path, parts: Mapping[int, Part], files: Mapping[int, Path]) -> None:
     """Have these parts on disk in a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = [part for part in parts.values() if not is_there(folder, part)]
+    fresh = [number for number, part in parts.items() if not is_there(folder, part)]
     at_once = len(fresh) > FEW and sys.platform == "linux"  # where sync waits for its end
     if at_once:
         os.sync()
-    for part in fresh:
-        hand_on(part, source, folder, durable=not at_once)
+    for number in fresh:
+        hand_on(files[number], folder / parts[number].name, durable=not at_once)
     _sync_folder(folder)
 
 
@@ -155,6 +156,29 @@ def from_bytes(payload: bytes) -> State:
     return state
 
 
+def write_file(path: Path, state: State) -> None:
+    """Write a state to a file of its own, its JSON in the header of its tensors.
+
+    Raises:
+        ConfigError: the state holds what is neither tensor nor plain value.
+    """
+    tensors: dict[str, Tensor] = {}
+    rest = json.dumps(_take_out("", state, tensors, {}, copied=False))
+    try:
+        save_file(tensors, path, {"state": rest})
+    except (RuntimeError, ValueError):  # some are views of one another
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, path, {"state": rest})
+
+
+def read_file(path: Path) -> State:
+    """Return the state that was written to a file, with the lists that JSON made of tuples."""
+    payload = path.read_bytes()
+    end = 8 + int.from_bytes(payload[:8], "little")
+    rest = json.loads(payload[8:end])["__metadata__"]["state"]
+    state: State = _put_back(json.loads(rest), load(payload))
+    return state
+
+
 def size_of(state: Any) -> int:
     """Return the bytes of all tensors in a state."""
     if isinstance(state, Tensor):
@@ -180,25 +204,33 @@ def _sync_folder(path: Path) -> None:
 
 
 def _take_out(
-    name: str, value: Any, tensors: dict[str, Tensor], taken: dict[tuple[Any, ...], str]
+    name: str,
+    value: Any,
+    tensors: dict[str, Tensor],
+    taken: dict[tuple[Any, ...], str],
+    copied: bool = True,
 ) -> Any:
     """Return the value with its tensors moved to ``tensors``, their names in their places.
 
     Args:
         taken: names by place in memory: what stands in the state twice is kept once.
+        copied: so that what is taken does not change with the state.
     """
     if isinstance(value, Tensor):
         place = (value.device, value.data_ptr(), value.dtype, value.shape, value.stride())
         if value.numel() and place in taken:
             return {"tensor": taken[place]}
         name = f"{len(tensors)}{name}"  # none twice
-        tensors[name] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        there = value.detach().cpu()
+        tensors[name] = there.clone(memory_format=PLAIN) if copied else there.contiguous()
         taken[place] = name
         return {"tensor": name}
     if isinstance(value, Mapping):
-        return {key: _take_out(f"{name}/{key}", v, tensors, taken) for key, v in value.items()}
+        return {
+            key: _take_out(f"{name}/{key}", v, tensors, taken, copied) for key, v in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [_take_out(f"{name}/{i}", v, tensors, taken) for i, v in enumerate(value)]
+        return [_take_out(f"{name}/{i}", v, tensors, taken, copied) for i, v in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
         return value
     raise ConfigError(

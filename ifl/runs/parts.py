@@ -1,7 +1,7 @@
 """Keeps parts of a state in files of their own: those of clients that are not in memory.
 
-A file is named after what it holds and never changed once it is there, so that several folders may
-have the same one: those of the learners of a run that goes on, and of its checkpoints.
+A file is never changed once it is there, so that it may be at several places: where the states are
+of clients of a run that goes on, and in its checkpoints, which name it after what it holds.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ifl.errors import IFLError
 
+CHUNK = 2**20  # bytes
 NAME = re.compile(r"\d+-[0-9a-f]{16}\.part(\.new)?")
 
 
@@ -32,43 +33,34 @@ class Part:
     sha256: str
 
 
-def write_part(folder: Path, key: int, payload: bytes) -> Part:
-    """Write a part; ``key`` tells it from others of the same content.
+def part_of(key: int, path: Path) -> Part:
+    """Describe a file, under a name that ``key`` tells from others of the same content.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be read.
     """
-    sha256 = hashlib.sha256(payload).hexdigest()
-    part = Part(f"{key}-{sha256[:16]}.part", len(payload), sha256)
-    fresh = folder / f"{part.name}.new"
-    fresh.write_bytes(payload)
-    os.replace(fresh, folder / part.name)
-    return part
+    sha256 = _digest(path)
+    return Part(f"{key}-{sha256[:16]}.part", path.stat().st_size, sha256)
 
 
-def read_part(folder: Path, part: Part) -> bytes:
-    """Return what a part holds.
-
-    Raises:
-        IFLError: its file is not there, or not as it was written.
-    """
-    path = folder / part.name
-    try:
-        payload = path.read_bytes()
-    except OSError as error:
-        raise IFLError(
-            f"{path} cannot be read ({error.strerror}): it holds the state of a client that is not "
-            "in memory; runtime.resident=null keeps all there"
-        ) from error
-    if hashlib.sha256(payload).hexdigest() != part.sha256:
+def check_part(path: Path, part: Part) -> None:
+    """Raise IFLError unless a file is as it was when it was described."""
+    if not path.exists() or _digest(path) != part.sha256:
         raise IFLError(
             f"{path} is not as it was written: the state of a client is lost; fresh=true runs anew"
         )
-    return payload
 
 
-def hand_on(part: Part, source: Path, target: Path, durable: bool = False) -> None:
-    """Let a folder have a part of another one, without a second copy where the disk can do that.
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while some := file.read(CHUNK):
+            digest.update(some)
+    return digest.hexdigest()
+
+
+def hand_on(source: Path, target: Path, durable: bool = False) -> None:
+    """Let a file be at a second place, without a second copy where the disk can do that.
 
     Args:
         durable: bring it to disk first.
@@ -76,20 +68,21 @@ def hand_on(part: Part, source: Path, target: Path, durable: bool = False) -> No
     Raises:
         OSError: it cannot be written.
     """
-    if durable:
-        with open(source / part.name, "rb") as file:
-            os.fsync(file.fileno())
-    if is_there(target, part):
-        return
-    fresh = target / f"{part.name}.new"
+    fresh = target.with_name(f"{target.name}.new")
     fresh.unlink(missing_ok=True)
+    if durable:
+        _sync(source)
     try:
-        os.link(source / part.name, fresh)
+        os.link(source, fresh)
     except OSError:  # another disk, or one that has no links
-        shutil.copyfile(source / part.name, fresh)
-        with open(fresh, "rb") as file:
-            os.fsync(file.fileno())
-    os.replace(fresh, target / part.name)
+        shutil.copyfile(source, fresh)
+        _sync(fresh)
+    os.replace(fresh, target)
+
+
+def _sync(path: Path) -> None:
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def is_there(folder: Path, part: Part) -> bool:

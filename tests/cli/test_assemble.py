@@ -7,7 +7,7 @@ import torch
 from conftest import CLASSES, DIM, SHAPE, TINY, composed, composed_by_hydra
 from torch import nn
 
-from ifl.cli.build import assemble, make_block
+from ifl.cli.build import Blocks, assemble, make_block
 from ifl.errors import ConfigError
 
 
@@ -52,6 +52,27 @@ def test_a_block_that_names_none_is_told_nothing() -> None:
     assert isinstance(make_block(flatten, TINY, DIM), nn.Flatten)
     with pytest.raises(ConfigError, match="missing 1 required positional argument: 'shape'"):
         made("Own")  # only by its place
+
+
+class Holding(nn.Module):
+    def __init__(self, shape: Any, inner: nn.Module | None = None, *widths: int) -> None:
+        super().__init__()
+        self.made, self.inner = shape, inner
+        shape.append(9)  # what it is given is its own
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_blocks_after_the_first_are_made_of_the_same_and_share_nothing(nested: bool) -> None:
+    inner = {"inner": {"_target_": "torch.nn.Linear", "in_features": 2, "out_features": 3}}
+    config = {"_target_": f"{__name__}.Holding", **(inner if nested else {})}
+    make = Blocks(config, TINY, DIM)
+    first, second, third = (make() for _ in range(3))
+    assert first.made == second.made == third.made == [*SHAPE, 9]
+    assert type(first.made) is type(third.made)
+    assert first.made is not second.made
+    assert second.made is not third.made
+    if nested:
+        assert second.inner is not third.inner
 
 
 @pytest.mark.parametrize(

@@ -414,6 +414,7 @@ SCRIPTS = {
     "attack.py clients.count=1": "Error: clients.count must be at least 2, a victim and an",
     "attack.py --data kmnist10k": "Error: t10k-images-idx3-ubyte.gz was looked for in nowhere",
     "scale.py --clients 0": "argument --clients: must be a whole number >= 1, got 0",
+    "scale.py --many --clients 99": "--many draws 100 clients, so that --clients must be as many",
     "scale.py --clients 4 --data cifar": "argument --data: invalid choice: 'cifar'",
     "scale.py --clients 4 --out /dev/null/x": "Error: [Errno 20] Not a directory: '/dev/null/x'",
     "scale.py --one --clients 999 --data digits": "Error: batch_size must not exceed the smallest",

@@ -8,9 +8,10 @@ from liars import Liar
 
 from ifl.cli.build import assemble
 from ifl.errors import ConfigError
-from ifl.federation.budget import check_budget, first_uplink
+from ifl.federation.budget import check_budget, costly, first_uplink
 from ifl.federation.build import Federation
 from ifl.federation.engine import Engine
+from ifl.federation.evaluation import Evaluation
 from ifl.federation.participation import Participation
 from ifl.federation.runner import run
 from ifl.federation.schedule import Schedule
@@ -84,3 +85,23 @@ def test_a_budget_that_nothing_ever_reaches_needs_another_end(tiny: Build, tmp_p
     about = read_about(tmp_path) or {}
     assert about["totals"]["rounds"] == 2
     assert about["stop_reason"].startswith("nothing more is to be sent: stop.uplink_mb is out")
+
+
+def test_a_large_pool_and_many_compositions_are_named_with_the_way_out(
+    tiny: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"count": 20, "batch_size": 2}
+    assert not [*costly(tiny(IFL(), **few).engine)]
+    monkeypatch.setattr("ifl.federation.budget.LARGE_POOL", 39)
+    monkeypatch.setattr("ifl.federation.budget.MANY_COMPOSITIONS", 399)
+    pool, tested = costly(tiny(IFL(), **few).engine)
+    assert pool.startswith("A pool has 40 rows of 20 clients")
+    assert "method.relay=sample method.relay_rows=9" in pool
+    assert tested.startswith("An evaluation tests 20 x 20 compositions: evaluate.bases=16")
+    sampled = IFL(relay="sample", relay_rows=9)
+    assert not [*costly(tiny(sampled, evaluation=Evaluation(16, 16), **few).engine)]
+    assert not [*costly(tiny(sampled, evaluation=Evaluation(local_only=True), **few).engine)]
+    assert not [*costly(tiny(FL(), **few).engine)]  # there is one network
+    (halved,) = costly(tiny(IFL(), participation=Participation(0.5), **few).engine)
+    assert halved.startswith("An evaluation tests 20 x 20")
+    assert not tiny(IFL(), resident=1, **few).engine.residence.files  # type: ignore[union-attr]

@@ -5,11 +5,13 @@ import pytest
 import torch
 from pandas import DataFrame
 
+from ifl.trials.bench import many
 from ifl.trials.bench.changes import evaluations, relu_first, steps
 from ifl.trials.bench.command import peak_memory_mb
+from ifl.trials.bench.many import exponent
 from ifl.trials.bench.peers import peers
 from ifl.trials.bench.rounds import WORKLOADS, federation, measure
-from ifl.trials.bench.scale import exponent, one
+from ifl.trials.bench.scale import one
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
@@ -47,6 +49,18 @@ def test_a_point_of_the_scale_has_time_and_memory() -> None:
     row = one("digits", 8)
     assert row["clients"] == 8
     assert row["seconds"] > 0
+    assert row["peak_mb"] > 100
+
+
+@pytest.mark.parametrize("networks", many.NETWORKS)
+def test_a_point_of_many_clients_has_time_and_memory(
+    networks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ifl.trials.bench.many.DRAWN", 2)
+    row = many.one(networks, 40, rounds=1)
+    assert (row["networks"], row["clients"], row["rounds"]) == (networks, 40, 1)
+    assert row["seconds"] > 0
+    assert row["build_seconds"] > 0
     assert row["peak_mb"] > 100
 
 

@@ -1,9 +1,11 @@
 """Measure time and memory of a round against the number of clients, with fitted exponents.
 
 python scripts/scale.py [--clients 4 8 ...] [--data kmnist10k] [--out outputs/reference/scale]
+python scripts/scale.py --many [--clients 100 1000 ...] [--networks paper small]
 
 Every N is a process of its own that runs IFL with clients=paper (B = 16, tau = 10) for a
-warm-up round and then three; time is their median, memory the process's peak.
+warm-up round and then three; time is their median, memory the process's peak. With --many it is
+``ifl.trials.bench.many``.
 """
 
 import argparse
@@ -14,7 +16,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
@@ -23,8 +24,11 @@ from ifl.checks import place, positive
 from ifl.cli.config import CONF
 from ifl.cli.console import spell_out
 from ifl.errors import IFLError
+from ifl.trials.bench import many
+from ifl.trials.bench.many import NETWORKS, exponent
 from ifl.trials.memory import peak_mb
 
+FEW, MANY = [4, 8, 16, 32, 64, 128, 256], [100, 1_000, 10_000, 100_000]
 COLUMNS = {"seconds": "seconds per round", "peak_mb": "peak memory (MB)"}
 
 
@@ -49,11 +53,6 @@ def one(data: str, clients: int) -> dict[str, float]:
     }
 
 
-def exponent(table: pd.DataFrame, column: str) -> float:
-    """Return b of the least-squares fit column = a * clients^b, in logarithms."""
-    return float(np.polyfit(np.log(table["clients"]), np.log(table[column]), 1)[0])
-
-
 def draw(table: pd.DataFrame, data: str) -> Figure:
     """Draw both columns against N, on logarithmic axes."""
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -75,15 +74,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     files = (CONF / "data").glob("*.yaml")
     known = sorted(path.stem for path in files if "???" not in path.read_text("utf-8"))
-    parser.add_argument("--clients", type=positive, nargs="+", default=[4, 8, 16, 32, 64, 128, 256])
+    parser.add_argument("--clients", type=positive, nargs="+", help="all N to be measured")
     parser.add_argument(
         "--data", choices=known, default="kmnist10k", help="N times 16 images at least"
     )
     parser.add_argument("--out", type=place, default=Path("outputs/reference/scale"))
+    parser.add_argument("--many", action="store_true", help="100 to 100,000 clients, 100 a round")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=[*NETWORKS])
+    parser.add_argument("--rounds", type=positive, default=5, help="with --many")
     parser.add_argument("--one", action="store_true", help="measure in this process, print JSON")
     options = parser.parse_args()
+    options.clients = options.clients or (MANY if options.many else FEW)
+    if options.many and min(options.clients) < many.DRAWN:
+        parser.error(f"--many draws {many.DRAWN} clients, so that --clients must be as many")
     try:
-        if options.one:
+        if options.many and options.one:
+            found = many.one(options.networks[0], options.clients[0], options.rounds)
+            print(json.dumps(found))
+        elif options.many:
+            many.measure(options.networks, options.clients, options.rounds, options.out)
+        elif options.one:
             print(json.dumps(one(options.data, options.clients[0])))
         else:
             measure(options)
