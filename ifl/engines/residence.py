@@ -23,6 +23,12 @@ from ifl.runs.parts import Part, check_part, hand_on, part_of
 SCRATCH = ".resident-"  # how the folder of files begins
 
 
+def clear(place: Path) -> None:
+    """Remove the files that a run left in its folder when it was killed."""
+    for left_over in place.glob(f"{SCRATCH}*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+
+
 class Residence:
     """The home of clients (``ifl.client.learner.Home``).
 
@@ -65,10 +71,8 @@ class Residence:
         self._end = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
 
     def move_to(self, place: Path) -> None:
-        """Have the files below this folder from now on, without those that a killed run left."""
+        """Have the files below this folder from now on."""
         with self._writing(place):
-            for left_over in place.glob(f"{SCRATCH}*"):
-                shutil.rmtree(left_over, ignore_errors=True)
             end = self._end
             self._make(place)
             for number, path in self._files.items():

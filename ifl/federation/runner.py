@@ -11,6 +11,7 @@ from typing import Any
 from ifl.client.privatise import told
 from ifl.comm.channel import DOWNLINK, MULTICAST, UPLINK
 from ifl.engines.outcome import Conducted, Outcome
+from ifl.engines.residence import clear
 from ifl.errors import DivergenceError, MessageError, Terminated
 from ifl.federation.budget import check_budget
 from ifl.federation.build import Federation
@@ -75,6 +76,7 @@ def run(
     clients, ledger = engine.clients, engine.channel.ledger
     check_budget(schedule, engine)
     log = Recorder(logger, folder)
+    clear(folder.path)
     if engine.residence:
         engine.residence.move_to(folder.path)
         folder.closing.callback(engine.residence.close)

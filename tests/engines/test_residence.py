@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from commands import QUICK, command, only_run
 from conftest import NARROW, SMALL, Build, composed, equal, play
 from interrupted import assert_equal_files
 
+import ifl
 from ifl.cli.build import assemble
 from ifl.client.client import Client
 from ifl.engines.residence import SCRATCH
@@ -125,6 +127,19 @@ def test_it_may_be_another_number_when_the_run_goes_on(
     again = played(small(*chosen, f"runtime.resident={then}"), tmp_path / "killed")
     assert_same(whole, again)
     assert_equal_files(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_it_is_no_part_of_a_runs_identity_and_its_blocks_can_be_loaded(tmp_path: Path) -> None:
+    typed = [*QUICK, "clients.count=5", "evaluate.bases=2", "evaluate.modulars=3"]
+    first = command(tmp_path, *typed, "runtime.resident=2")
+    assert first.returncode == 0, first.stderr
+    again = command(tmp_path, *typed)
+    assert "Already finished" in again.stdout
+    trained = ifl.load(only_run(tmp_path))
+    assert [len(trained.bases), len(trained.modulars)] == [2, 2]
+    tested = {(row.base, row.modular) for row in trained.compositions().itertuples()}
+    assert len(tested) == 6
+    assert {(k, i) for k in trained.bases for i in trained.modulars} <= tested
 
 
 def test_a_longer_run_goes_on_from_a_finished_one(tiny: Build, tmp_path: Path) -> None:
@@ -257,12 +272,22 @@ def test_a_damaged_client_is_named_when_it_is_read(tiny: Build, tmp_path: Path) 
         played(again, tmp_path / "run")
 
 
+@pytest.mark.parametrize("resident", [None, 2])
+def test_files_that_a_killed_run_left_are_removed(
+    resident: int | None, tiny: Build, tmp_path: Path
+) -> None:
+    left_over = tmp_path / f"{SCRATCH}killed"
+    left_over.mkdir()
+    (left_over / "3-1").write_bytes(b"a state")
+    with RunFolder(tmp_path) as folder:
+        run(tiny(Local(), resident=resident), folder, {}, Schedule(rounds=1))
+    assert not left_over.exists()
+
+
 def test_a_folder_below_the_run_holds_the_others_and_goes_with_its_end(
     tiny: Build, tmp_path: Path
 ) -> None:
     path, during = tmp_path / "run", list[int]()
-    left_over = path / f"{SCRATCH}killed"
-    left_over.mkdir(parents=True)
 
     def watch(row: Round) -> None:
         (scratch,) = path.glob(f"{SCRATCH}*")
