@@ -92,7 +92,7 @@ class Client:
         self.disclosure = disclosure
         self.anchors = None if anchors is None else anchors.to(training.device)
         self.shard = shard
-        self.home, self.like = home, like
+        self.home, self.like = home, like if home else None
         self._make = None if isinstance(model, SplitModel) else model
         self._starts: list[Change] = []
         self._returns: list[Change] = []

@@ -366,6 +366,7 @@ def test_a_member_that_makes_one_block_for_all_is_refused(tiny: Build) -> None:
 
 def test_networks_are_made_as_their_seed_says_whenever_that_is(tiny: Build) -> None:
     first, later = (tiny(Local(), count=3, resident=n) for n in (None, 1))
+    assert not any(client.like for client in first.engine.clients)  # it would travel with them
     torch.rand(9)
     for client in reversed(later.engine.clients):
         assert isinstance(client.model, SplitModel)

@@ -26,10 +26,11 @@ def in_passing(clients: Sequence[Client]) -> Iterator[Client]:
     What is changed of it in its turn may be lost.
     """
     for client in clients:
-        here, home = client.resident, client.home
+        home = client.home
         if home is None:
             yield client
             continue
+        here = client.resident
         with home.looking():
             yield client
             if not here:
