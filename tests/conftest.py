@@ -53,6 +53,8 @@ VARIANTS = (
     "fsl_sage method.sync_base=true",
     "ifl anchors=held_out anchors.count=64 method.anchors.rows=16 method.anchors.send=both "
     "method.anchors.start=1 codec=int4",
+    "ifl method.anchors.mixtures=8 method.anchors.rows=16 method.anchors.start=2 "
+    "method.anchors.mixed=2 codec=int4",
     "late_vendor method.after=2",
     "late_vendor method.after=2 method.join=ifl",
 )

@@ -4,7 +4,7 @@ Source: Krouka & Bennis 2025, "Communication-Efficient and Interoperable Distrib
 Learning", arXiv 2509.22823. Deviations: README, "What differs from the paper".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar
@@ -21,10 +21,14 @@ from ifl.comm.message import Message
 from ifl.comm.schema import Form, fusion_rows, pool_rows
 from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
-from ifl.methods.parts.anchors import Anchored, agree
+from ifl.methods.parts.agreement import agree, speaks
+from ifl.methods.parts.anchors import Anchored
+from ifl.methods.parts.mixtures import ASK, ASKED, Holders
+from ifl.methods.parts.mixtures import form as mixtures_form
 from ifl.methods.parts.replay import Align, Replay, check_pools
 from ifl.methods.parts.robust import ROBUST, check_by_class, check_robust
 from ifl.methods.parts.row_selection import PICKS, Upload, check_relay, check_upload
+from ifl.runs.checkpoint import State
 from ifl.runs.method import Sends
 
 
@@ -75,6 +79,8 @@ class IFL:
         "p": "predictions on anchors",
         "za": "z of anchors",
         "w": "weights of anchors",
+        "x": "mixtures of samples",
+        "ask": "requests",
     }
 
     tau: int = 10
@@ -110,7 +116,7 @@ class IFL:
             check_choice(client.disclosure, self.upload.pick, self.relay)
             check_by_class(client, self.robust)
             self.upload.check(client)
-            self.anchors.check(client)
+            self.anchors.check(client, len(clients))
         sizes = {client.training.batch_size for client in clients}
         if self.stage2 == "per_client" and not self.upload.rows and len(sizes) > 1:
             raise ConfigError(
@@ -119,7 +125,8 @@ class IFL:
                 "method.upload.rows, or use method.stage2=pooled"
             )
         rows, relayed = self.upload.rows or "B", self.relay_rows or 0
-        return IFLServer(rows, self.relay, relayed, self.anchors, self.robust)
+        shape = clients[0].shard.x.shape[1:]
+        return IFLServer(rows, self.relay, relayed, self.anchors, self.robust, shape)
 
     def smallest_pool(self, training: Training, present: int) -> int:
         """Return the rows of a step of stage 2 where so many clients take part."""
@@ -142,7 +149,8 @@ class IFL:
         with frozen(me.model.base), torch.no_grad():
             z = me.model.base(batch.x)
         z, y = release(me, z, batch, round_number)
-        pool = yield Message(z=z, y=y, **self.anchors.told(me, round_number))
+        asked = missed is not None and ASK in missed
+        pool = yield Message(z=z, y=y, **self.anchors.told(me, round_number, asked))
 
         assert pool is not None
         self.replay.keep(me, pool)
@@ -160,7 +168,9 @@ class IFL:
         most = agreed["N"] * rows if rows else agreed["batches"]
         if self.relay != "all":
             most = min(most, self.relay_rows or most)
-        return [{**pool_rows(most), **self.anchors.form()}]
+        shape = me.shard.x.shape[1:]
+        forms = [{**pool_rows(most), **form} for form in self.anchors.forms(agreed["N"], shape)]
+        return [*forms, ASKED] if self.anchors.mixtures else forms
 
     def blocks(self, clients: Sequence[Client], server: Server) -> tuple[Blocks, Blocks]:
         """Return N base and N modular blocks: the paper's compositions f_m,i(f_b,k(x))."""
@@ -169,17 +179,33 @@ class IFL:
 
 @dataclass(frozen=True)
 class IFLServer(StatelessServer):
-    """Concatenates and broadcasts, all rows or some, and averages over anchors; keeps nothing."""
+    """Concatenates and broadcasts, all rows or some, and averages over anchors; keeps nothing.
+
+    Where clients publish mixtures it passes them on, and keeps who has them.
+    """
 
     rows: int | str = "B"  # of an upload
     relay: str = "all"
     relay_rows: int = 0
     anchors: Anchored = field(default_factory=Anchored)
     robust: str = "none"
+    shape: Sequence[int] = ()  # of a sample
+    holders: Holders = field(default_factory=Holders)
+
+    def welcome(self, clients: Collection[int]) -> Mapping[int, Message]:
+        """Ask for mixtures until there are any; return nothing where there are to be none."""
+        return self.holders.asks(clients) if self.anchors.mixtures else {}
 
     def expects(self, client: int) -> Sequence[Form]:
-        """Expect z (B, d) and y (B,), once, or as many rows as were agreed on."""
-        return [{**fusion_rows(self.rows), **self.anchors.upload_form()}]
+        """Expect z (B, d) and y (B,), once, or as many rows as were agreed on, and of anchors."""
+        told = self.anchors.upload_form()
+        if self.anchors.mixtures:
+            has = self.holders.numbers
+            if has is None:
+                told = mixtures_form(self.anchors.mixtures, self.shape)
+            else:
+                told = self.anchors.upload_form(len(has)) if client in has else {}
+        return [{**fusion_rows(self.rows), **told}]
 
     def reply(self, uploads: Mapping[int, Message], draws: Generator) -> Mapping[int, Message]:
         """Return the pool of the uploads, or some rows of it, in client order, to their senders."""
@@ -189,4 +215,17 @@ class IFLServer(StatelessServer):
         if self.relay != "all":
             some = PICKS[self.relay](y, self.relay_rows, draws)
             z, y = z[some], y[some]
-        return dict.fromkeys(uploads, Message(z=z, y=y, **agree(ordered)))
+        mixed = self.holders.joined(uploads)
+        pool = Message(z=z, y=y, **mixed)
+        agreed = Message(z=z, y=y, **agree([m for m in ordered if speaks(m)]))
+        return {k: agreed if speaks(uploads[k]) else pool for k in uploads}
+
+    def state(self) -> State:
+        """Return who holds mixtures, if anybody does."""
+        has = self.holders.numbers
+        return {} if has is None else {"holders": sorted(has)}
+
+    def load_state(self, state: State, clients: Sequence[Client]) -> None:
+        """Go on from such a state."""
+        if "holders" in state:
+            self.holders.numbers = set(state["holders"])

@@ -6,10 +6,11 @@ from typing import ClassVar
 
 import torch
 
-from ifl.checks import check_made_of, check_one_of, check_whole
+from ifl.checks import check_made_of, check_whole
 from ifl.client.client import Client
 from ifl.client.settings import Training
 from ifl.comm.schema import Form
+from ifl.errors import ConfigError
 from ifl.methods.base import Blocks, Conversation, Reply, Server, StatelessServer, own_blocks
 from ifl.methods.parts.anchors import Anchored
 from ifl.runs.method import Sends
@@ -42,7 +43,11 @@ class Local:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_made_of("method.anchors", self.anchors, Anchored)
-        check_one_of("method.anchors.send of method=local", self.anchors.send, "predictions")
+        if self.anchors.send != "predictions" or self.anchors.mixtures:
+            raise ConfigError(
+                "method=local sends nothing, so that method.anchors.send and "
+                "method.anchors.mixtures are not for it; leave them out"
+            )
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:
         """Return a server that is never spoken to.

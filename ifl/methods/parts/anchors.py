@@ -22,16 +22,27 @@ from ifl.checks import check_above, check_at_least, check_flag, check_one_of, ch
 from ifl.client.client import Client
 from ifl.client.memory import Kept
 from ifl.comm.message import Message
-from ifl.comm.schema import Expected, Form, floats
+from ifl.comm.schema import Form
 from ifl.errors import ConfigError
-from ifl.methods.parts.public_samples import check_anchors, fusion, logits, logits_of, places
+from ifl.methods.parts.agreement import (
+    FUSIONS,
+    PREDICTIONS,
+    TINY,
+    WEIGHTS,
+    agreed_form,
+    speaks,
+    upload_form,
+)
+from ifl.methods.parts.mixtures import MIXES, MIXTURES, Published, check_mixtures, mixtures
+from ifl.methods.parts.mixtures import form as mixtures_form
+from ifl.methods.parts.public_samples import (
+    check_anchors,
+    fusion,
+    logits_of,
+    places,
+    public,
+)
 from ifl.seeding import rng
-
-PREDICTIONS = "p"  # of a message: (rows, classes)
-FUSIONS = "za"  # (rows, d)
-WEIGHTS = "w"  # (rows,) int32, of these fusion outputs
-MOST = 2**31 - 1  # of a weight
-TINY = 1e-12
 
 
 @dataclass
@@ -58,10 +69,17 @@ class Anchored:
     plain mean where all w_k are 0. The term is weight * |f_b,k(view(a)) - zbar|^2 / d, in the mean
     over the same batch; with both, it is the sum of the two.
 
+    With mixtures M the anchors are means of the clients' own samples. In the first round the server
+    asks for them; each client that is there publishes M, each of ``mixed`` samples, and all of
+    these hear them in client order. Who was not there holds none: it sends nothing of anchors and
+    learns nothing of them, now or later.
+
     Bytes per round and client beside those of the method, float32, C classes:
         predictions: 4*rows*C up, as many down;
         z: 4*rows*d + 4*rows up, 4*rows*d down;
-        both: the sum.
+        both: the sum;
+        mixtures: in place of these in the first round 4*M*|x| up for |x| numbers a sample, and
+            4*K*M*|x| down where K clients came, with a message without content before.
 
     Args:
         rows: anchors a round; 0: none of this.
@@ -73,6 +91,9 @@ class Anchored:
         power: 1 leaves predictions as soft as they are.
         weighted: false: all clients count alike, whatever they have seen; w_k is 1.
         distort: the student sees anchors as augment shows them; false: as they are.
+        mixtures: M, that each client publishes where there are no public samples; 0: none.
+        mixed: samples behind each mixture; 1: the samples themselves are published.
+        mix: "across" classes, or "within" one, which classes with fewer samples are left out of.
 
     Raises:
         ConfigError: a value is out of range.
@@ -87,6 +108,9 @@ class Anchored:
     power: float = 2.0
     weighted: bool = True
     distort: bool = True
+    mixtures: int = 0
+    mixed: int = 8
+    mix: str = "across"
 
     def __post_init__(self) -> None:
         check_whole("method.anchors.rows", self.rows, 0)
@@ -97,12 +121,28 @@ class Anchored:
         check_above("method.anchors.power", self.power, 0, "; 1 leaves predictions as they are")
         check_flag("method.anchors.weighted", self.weighted)
         check_flag("method.anchors.distort", self.distort)
+        check_whole("method.anchors.mixtures", self.mixtures, 0)
+        check_whole("method.anchors.mixed", self.mixed, 1)
+        check_one_of("method.anchors.mix", self.mix, *MIXES)
+        if self.mixtures and not self.rows:
+            raise ConfigError(
+                f"method.anchors.mixtures={self.mixtures} are published to be predicted, and "
+                "method.anchors.rows=0 predicts none; raise it, or set method.anchors.mixtures=0"
+            )
 
-    def check(self, me: Client) -> None:
-        """Raise ConfigError unless a client has as many anchors as it is to speak of."""
+    def check(self, me: Client, clients: int = 1) -> None:
+        """Raise ConfigError unless a client has, or gets, as many anchors as it is to speak of."""
         if not self.rows:
             return
-        check_anchors(me, self.rows, "method.anchors.rows")
+        if self.mixtures:
+            check_mixtures(me, self.mixtures, self.mixed, self.mix)
+            if self.rows > self.mixtures * clients:
+                raise ConfigError(
+                    f"method.anchors.rows={self.rows} needs as many anchors, got {clients} clients "
+                    f"with method.anchors.mixtures={self.mixtures} each; raise it or take fewer"
+                )
+        else:
+            check_anchors(me, self.rows, "method.anchors.rows")
         if me.disclosure.labels or me.disclosure.z:
             raise ConfigError(
                 f"method.anchors.rows={self.rows} sends {self.words}, which privacy does not hide; "
@@ -111,28 +151,38 @@ class Anchored:
 
     @property
     def words(self) -> str:
-        """What is sent, in words."""
-        return "predictions and z" if self.send == "both" else self.send
+        """Name what is sent, in words."""
+        said = "predictions and z" if self.send == "both" else self.send
+        return f"mixtures of samples and {said}" if self.mixtures else said
 
-    def form(self) -> Form:
-        """Expect what the server says: predictions (rows, classes), z (rows, d), or nothing."""
-        form: dict[str, Expected] = {}
-        if self.rows and self.send != "z":
-            form[PREDICTIONS] = floats(self.rows, "classes")
-        if self.rows and self.send != "predictions":
-            form[FUSIONS] = floats(self.rows, "d")
-        return form
+    def present(self, holders: int | None = None) -> int:
+        """Return the rows of a round: fewer where so many clients published too few mixtures."""
+        if not self.mixtures or holders is None:
+            return self.rows
+        return min(self.rows, self.mixtures * holders)
 
-    def upload_form(self) -> Form:
-        """Expect what a client says: likewise, and with z a weight (rows,) each."""
-        form = self.form()
-        if FUSIONS not in form:
-            return form
-        return {**form, WEIGHTS: Expected((self.rows,), torch.int32, 0, MOST)}
+    def upload_form(self, holders: int | None = None) -> Form:
+        """Expect what a client says of anchors; of mixtures, those of so many clients."""
+        return upload_form(self.send, self.present(holders))
 
-    def told(self, me: Client, round_number: int) -> dict[str, Tensor]:
-        """Return what a client sends of a round's anchors, as ``upload_form`` has it."""
-        if not self.rows:
+    def forms(self, clients: int, shape: Sequence[int]) -> list[Form]:
+        """Expect what the server may say of anchors, where up to so many clients publish theirs."""
+        if not self.mixtures:
+            return [agreed_form(self.send, self.rows)]
+        counts = range(1, clients + 1)
+        rows = {self.present(k): None for k in counts}
+        published = [mixtures_form(k * self.mixtures, shape) for k in counts]
+        return [{}, *published, *(agreed_form(self.send, n) for n in rows)]
+
+    def told(self, me: Client, round_number: int, asked: bool = False) -> dict[str, Tensor]:
+        """Return what a client sends of a round's anchors, as ``upload_form`` has it.
+
+        Args:
+            asked: the server asks for mixtures.
+        """
+        if asked:
+            return {MIXTURES: mixtures(me, self.mixtures, self.mixed, self.mix)}
+        if not self.rows or public(me) is None:
             return {}
         z = fusion(me, places(me, self.rows, round_number))
         p = logits_of(me, z).softmax(dim=1)
@@ -144,7 +194,9 @@ class Anchored:
 
     def keep_agreed(self, me: Client, round_number: int, reply: Message) -> None:
         """Keep what was agreed on this round's anchors, and forget the oldest beyond ``keep``."""
-        if not self.rows or round_number < self.start:
+        if MIXTURES in reply:
+            me.memory.of(Published).mixtures = reply[MIXTURES]
+        if not speaks(reply) or round_number < self.start:
             return
         where, kept = places(me, self.rows, round_number), me.memory.of(Agreed)
         if PREDICTIONS in reply:
@@ -158,7 +210,7 @@ class Anchored:
         """Keep a client's own sharpened predictions of this round's anchors, as if agreed on."""
         if self.rows and round_number >= self.start:
             where = places(me, self.rows, round_number)
-            self.keep_targets(me, where, logits(me, where).softmax(dim=1))
+            self.keep_targets(me, where, logits_of(me, fusion(me, where)).softmax(dim=1))
 
     def keep_targets(self, me: Client, where: Tensor, p: Tensor) -> None:
         """Keep sharpened predictions p (rows, classes) of anchors by their places (rows,)."""
@@ -175,8 +227,8 @@ class Anchored:
         kept = me.memory.of(Agreed)
         if not kept.anchor_places:
             return None
-        assert me.anchors is not None
-        anchors = me.anchors
+        anchors = public(me)
+        assert anchors is not None
         where = torch.cat(kept.anchor_places)
         targets, fusions = (
             torch.cat(each) if each else None for each in (kept.anchor_targets, kept.anchor_fusions)
@@ -196,26 +248,3 @@ class Anchored:
             return self.weight * torch.stack(parts).sum()
 
         return next_term
-
-
-def agree(uploads: Sequence[Message]) -> dict[str, Tensor]:
-    """Return what was agreed of what clients sent, by name, or nothing.
-
-    Predictions p (rows, classes) are added up, each row divided by its sum; a row of which nobody
-    says anything is uniform. Of z (rows, d) it is the mean by weight, the plain one where all are
-    0.
-    """
-    agreed: dict[str, Tensor] = {}
-    if not uploads:
-        return agreed
-    if PREDICTIONS in uploads[0]:
-        total = torch.stack([upload[PREDICTIONS] for upload in uploads]).sum(dim=0).clamp(min=0)
-        sums = total.sum(dim=1, keepdim=True)
-        share = torch.where(sums > TINY, total / sums.clamp(min=TINY), 1 / total.shape[1])
-        agreed[PREDICTIONS] = share
-    if FUSIONS in uploads[0]:
-        z = torch.stack([upload[FUSIONS] for upload in uploads])  # (N, rows, d)
-        weights = torch.stack([upload[WEIGHTS] for upload in uploads]).to(z)
-        weights = torch.where(weights.sum(dim=0) > 0, weights, 1)
-        agreed[FUSIONS] = (weights / weights.sum(dim=0)).unsqueeze(2).mul(z).sum(dim=0)
-    return agreed

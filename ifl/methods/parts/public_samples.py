@@ -8,7 +8,13 @@ from torch import Tensor
 from ifl.client.client import Client
 from ifl.client.steps import PORTION, frozen
 from ifl.errors import ConfigError
+from ifl.methods.parts.mixtures import Published
 from ifl.seeding import rng
+
+
+def public(me: Client) -> Tensor | None:
+    """Return the anchors (A, ...) that a client has, given or published; None where it has none."""
+    return me.memory.of(Published).mixtures if me.anchors is None else me.anchors
 
 
 def check_anchors(me: Client, rows: int, field: str = "method.rows") -> None:
@@ -21,16 +27,18 @@ def check_anchors(me: Client, rows: int, field: str = "method.rows") -> None:
 
 def places(me: Client, rows: int, round_number: int) -> Tensor:
     """Return the places (rows,) int64 of a round's anchors, the same at all clients."""
-    assert me.anchors is not None
+    anchors = public(me)
+    assert anchors is not None
     draws = rng(me.training.seed, "anchors", round_number)
-    return torch.randperm(len(me.anchors), generator=draws)[:rows].to(me.anchors.device)
+    return torch.randperm(len(anchors), generator=draws)[:rows].to(anchors.device)
 
 
 def fusion(me: Client, where: Tensor) -> Tensor:
     """Return a client's z (n, d) of anchors by their places (n,), without graph."""
-    assert me.anchors is not None
+    anchors = public(me)
+    assert anchors is not None
     with frozen(me.model), torch.no_grad():
-        return torch.cat([me.model.base(part) for part in me.anchors[where].split(PORTION)])
+        return torch.cat([me.model.base(part) for part in anchors[where].split(PORTION)])
 
 
 def logits_of(me: Client, z: Tensor) -> Tensor:

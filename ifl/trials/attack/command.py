@@ -2,6 +2,7 @@
 
 python scripts/attack.py [key=value ...] [--targets paper frugal one_round] [--seeds 0,1,2]
                          [--data kmnist10k] [--images 64] [--noise 0.01 0.1 1] [--out FOLDER]
+                         [--mixtures 1 2 4 8 16]
 
 IFL is trained (key=value as for scripts/run.py) and then attacked. The victim is every client in
 turn; the attacker is the next one, or a server that holds that one's images. It has z as decoded,
@@ -16,6 +17,9 @@ A surrogate learns from 512 z and y of the victim, z as it is whatever travels. 
 and distorted views of them the attacker trains convolutional decoders (z, y) -> x and takes the
 best of three, by a tenth of the images that it held out; for each other thing that travels this
 one goes on learning. All start from what y alone tells, the mean image of the class.
+
+With --mixtures nothing is trained: it measures how like its nearest own image a mixture of that
+many images is that a client publishes as an anchor (ifl/trials/attack/mixtures.py).
 
 Labels are told from z without y, with the same knowledge but for "none": there the attacker has
 z and y of the other clients alone, the pool (ifl/trials/attack/labels.py).
@@ -42,6 +46,7 @@ from ifl.errors import IFLError
 from ifl.trials.attack.attacks import CurveRow, Row
 from ifl.trials.attack.campaign import PAPER, Spoils, attacked, composed, exposures
 from ifl.trials.attack.labels import LabelRow
+from ifl.trials.attack.mixtures import MixtureRow, published, table
 from ifl.trials.attack.pages import figure, tables
 
 OWN = {"data": "--data", "rounds": "--rounds", "seed": "--seeds", "experiment": "--targets"}
@@ -75,6 +80,21 @@ def write(options: argparse.Namespace) -> str:
     shown = tables(frames["attack"], frames["labels"], frames["curves"], spoils.data)
     text = "\n".join(f"{part.caption}\n\n{part.markdown()}" for part in shown)
     (options.out / "attack.md").write_text(text, encoding="utf-8")
+    return text
+
+
+def write_mixtures(options: argparse.Namespace) -> str:
+    """Measure what mixtures show for every seed of the first target, write it; return the table."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    rows, data = list[MixtureRow](), ""
+    for seed in options.seeds:
+        found, data = published(options, seed, options.targets[0])
+        rows += found
+    frame = pd.DataFrame([asdict(row) for row in rows])
+    frame.round(5).to_csv(options.out / "mixtures.csv", index=False, lineterminator="\n")
+    shown = table(rows, data)
+    text = f"{shown.caption}\n\n{shown.markdown()}"
+    (options.out / "mixtures.md").write_text(text, encoding="utf-8")
     return text
 
 
@@ -138,11 +158,18 @@ def main() -> int:
     parser.add_argument(
         "--weights-only", action="store_true", help="leave out surrogates and labels"
     )
+    parser.add_argument(
+        "--mixtures",
+        type=positive,
+        nargs="+",
+        metavar="COUNT",
+        help="images in one; no attack on z",
+    )
     parser.add_argument("--jobs", type=positive, help="attacks at a time; one per core by default")
     parser.add_argument("--out", type=place, default=Path("outputs/attack"))
     options = parser.parse_intermixed_args()
     try:
-        print(write(options), end="")
+        print(write_mixtures(options) if options.mixtures else write(options), end="")
     except (CompactHydraException, OmegaConfBaseException, IFLError, OSError) as error:
         from ifl.cli.explain import explained
 

@@ -15,7 +15,8 @@ from ifl.errors import ConfigError
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.methods.parts.anchors import Agreed, Anchored, agree
+from ifl.methods.parts.agreement import agree
+from ifl.methods.parts.anchors import Agreed, Anchored
 from ifl.methods.parts.public_samples import fusion, places
 
 PUBLIC = HeldOut(40)
@@ -257,7 +258,7 @@ def test_what_does_not_go_together_is_refused(tiny: Build) -> None:
         tiny(IFL(anchors=both), anchors=PUBLIC, privacy=Privacy(label_epsilon=4))
     with pytest.raises(ConfigError, match="send must be one of predictions, z, both, got logits"):
         Anchored(send="logits")
-    with pytest.raises(ConfigError, match="of method=local must be one of predictions, got z"):
+    with pytest.raises(ConfigError, match="method=local sends nothing, so that"):
         Local(anchors=Anchored(send="z"))
     with pytest.raises(ConfigError, match="method.anchors must have the settings rows, send"):
         IFL(anchors=3)  # type: ignore[arg-type]
