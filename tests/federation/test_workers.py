@@ -7,7 +7,6 @@ from threading import current_thread, main_thread
 import pytest
 import torch
 from conftest import (
-    EVERY,
     SMALL,
     TINY,
     WIDE,
@@ -119,7 +118,8 @@ def state(federation: Federation) -> list[Tensor]:
     return [p for me in clients(federation) for p in parameters(me.model)]
 
 
-@pytest.mark.parametrize("method", EVERY)
+# Every other method: tests/runs/test_checkpoint.py goes on with two workers.
+@pytest.mark.parametrize("method", ["ifl", "fl", "fsl", "centralized", "local"])
 def test_two_workers_give_what_one_gives_to_the_last_bit(method: str) -> None:
     small = ["clients=mlp_homogeneous", "clients.members.0.base.widths=[64]", "fusion.dim=32"]
     base = [*f"method={method}".split(), *small, "local.tau=2", "batch_size=8"]

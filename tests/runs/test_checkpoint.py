@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -105,12 +106,13 @@ def played_and_left(federation: Federation, path: Path, left: Path, kill_at: int
     return federation.engine
 
 
-def assert_goes_on(make: Make, tmp_path: Path, kill_at: int = 5) -> None:
+def assert_goes_on(make: Make, tmp_path: Path, kill_at: int = 5, then: Make | None = None) -> None:
+    """Kill a run and go on with it, as ``then`` makes it if that is given: nothing differs."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     expected = tensors(played_and_left(make(), whole, killed, kill_at).state())
     assert [path.name for path in (killed / "checkpoint").iterdir()] == ["round-4"]
     torch.rand(100)  # a new process is nowhere in torch's global stream
-    engine = played(make(), killed)
+    engine = played((then or make)(), killed)
     assert_equal_files(whole, killed)
     assert len(expected) > 10
     assert equal(expected, tensors(engine.state()))
@@ -124,7 +126,11 @@ def test_a_method_goes_on_bit_for_bit_when_all_are_there(option: str, tmp_path: 
 @pytest.mark.parametrize("typed", EVERY)
 def test_every_method_goes_on_bit_for_bit_when_some_are_away(typed: str, tmp_path: Path) -> None:
     away = ("clients.count=4", "participation.fraction=0.5", "participation.dropout=0.3")
-    assert_goes_on(lambda: small(*f"method={typed}".split(), *away), tmp_path)
+    one, two = (
+        partial(small, *f"method={typed}".split(), *away, f"runtime.workers={n}") for n in (1, 2)
+    )
+    assert_goes_on(one, tmp_path, then=two)  # and with two workers, which change nothing
+    torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("method", ["ifl", "fsl", "centralized", "fedgh"])
