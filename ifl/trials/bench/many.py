@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from ifl.cli.config import CONF
 from ifl.data.dataset import Dataset, Shard
@@ -45,6 +46,7 @@ COLUMNS = {
     "peak_mb": "peak memory (MB)",
 }
 COLOURS = {"paper": "#0072B2", "small": "#D55E00"}
+LABELS = {"paper": "clients=paper", "small": "12,494 parameters"}
 
 
 def images(samples: int, side: int) -> Dataset:
@@ -102,11 +104,15 @@ def draw(table: pd.DataFrame) -> Figure:
     for axes, (column, label) in zip(figure.subplots(1, 3), COLUMNS.items(), strict=True):
         for networks, rows in table.groupby("networks"):
             name, power = str(networks), exponent(rows, column)
-            text = f"{name}: N to the power {power:.2f}"
+            text = f"{LABELS[name]}: N to the power {power:.2f}"
             axes.loglog(rows["clients"], rows[column], "o-", color=COLOURS[name], label=text)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set(major_formatter="{x:g}", minor_formatter="")
+        axes.xaxis.set(major_formatter="{x:,.0f}", minor_formatter="")
         axes.set(xlabel="clients N", ylabel=label)
+        axes.margins(y=0.35)
         axes.grid(alpha=0.3)
-        axes.legend()
+        axes.legend(fontsize="small", loc="upper left")
     figure.suptitle(f"IFL, {DRAWN} clients a round, runtime.resident={DRAWN}")
     return figure
 
