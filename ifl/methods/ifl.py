@@ -79,6 +79,7 @@ class IFL:
         "p": "predictions on anchors",
         "za": "z of anchors",
         "w": "weights of anchors",
+        "n": "class counts",
         "x": "mixtures of samples",
         "ask": "requests",
     }

@@ -89,6 +89,7 @@ LATER: Mapping[str, tuple[Any, ...]] = {
     "method.anchors.power": (2.0,),
     "method.anchors.weighted": (True,),
     "method.anchors.distort": (True,),
+    "method.anchors.balance": (False,),
     "method.anchors.mixtures": (0,),
     "method.anchors.mixed": (8,),
     "method.anchors.mix": ("across",),

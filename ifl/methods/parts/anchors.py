@@ -12,7 +12,7 @@ project's.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -20,11 +20,11 @@ from torch.nn.functional import cross_entropy, mse_loss
 
 from ifl.checks import check_above, check_at_least, check_flag, check_one_of, check_whole
 from ifl.client.client import Client
-from ifl.client.memory import Kept
 from ifl.comm.message import Message
 from ifl.comm.schema import Form
 from ifl.errors import ConfigError
-from ifl.methods.parts.agreement import (
+from ifl.methods.parts.agreement import (  # fmt: skip
+    COUNTS,
     FUSIONS,
     PREDICTIONS,
     TINY,
@@ -36,6 +36,7 @@ from ifl.methods.parts.agreement import (
 from ifl.methods.parts.mixtures import MIXES, MIXTURES, Published, check_mixtures, mixtures
 from ifl.methods.parts.mixtures import form as mixtures_form
 from ifl.methods.parts.public_samples import (
+    Agreed,
     check_anchors,
     fusion,
     logits_of,
@@ -43,15 +44,6 @@ from ifl.methods.parts.public_samples import (
     public,
 )
 from ifl.seeding import rng
-
-
-@dataclass
-class Agreed(Kept):
-    """Anchors of the last rounds and what was agreed on them, the newest at the end."""
-
-    anchor_places: list[Tensor] = field(default_factory=list)  # (rows,) int64 each
-    anchor_targets: list[Tensor] = field(default_factory=list)  # (rows, classes) each
-    anchor_fusions: list[Tensor] = field(default_factory=list)  # (rows, d) each
 
 
 @dataclass(frozen=True)
@@ -75,7 +67,7 @@ class Anchored:
     learns nothing of them, now or later.
 
     Bytes per round and client beside those of the method, float32, C classes:
-        predictions: 4*rows*C up, as many down;
+        predictions: 4*rows*C up, as many down, 4*C more up where they are balanced;
         z: 4*rows*d + 4*rows up, 4*rows*d down;
         both: the sum;
         mixtures: in place of these in the first round 4*M*|x| up for |x| numbers a sample, and
@@ -94,6 +86,9 @@ class Anchored:
         mixtures: M, that each client publishes where there are no public samples; 0: none.
         mixed: samples behind each mixture; 1: the samples themselves are published.
         mix: "across" classes, or "within" one, which classes with fewer samples are left out of.
+        balance: clients tell how many samples of each class they have; the server divides Q by
+            their sums, so that classes weigh alike, and scales its columns and rows in turn, twice,
+            so that classes have nearly the shares of it that they have of all samples.
 
     Raises:
         ConfigError: a value is out of range.
@@ -111,6 +106,7 @@ class Anchored:
     mixtures: int = 0
     mixed: int = 8
     mix: str = "across"
+    balance: bool = False
 
     def __post_init__(self) -> None:
         check_whole("method.anchors.rows", self.rows, 0)
@@ -121,6 +117,7 @@ class Anchored:
         check_above("method.anchors.power", self.power, 0, "; 1 leaves predictions as they are")
         check_flag("method.anchors.weighted", self.weighted)
         check_flag("method.anchors.distort", self.distort)
+        check_flag("method.anchors.balance", self.balance)
         check_whole("method.anchors.mixtures", self.mixtures, 0)
         check_whole("method.anchors.mixed", self.mixed, 1)
         check_one_of("method.anchors.mix", self.mix, *MIXES)
@@ -163,7 +160,7 @@ class Anchored:
 
     def upload_form(self, holders: int | None = None) -> Form:
         """Expect what a client says of anchors; of mixtures, those of so many clients."""
-        return upload_form(self.send, self.present(holders))
+        return upload_form(self.send, self.present(holders), self.balance)
 
     def forms(self, clients: int, shape: Sequence[int]) -> list[Form]:
         """Expect what the server may say of anchors, where up to so many clients publish theirs."""
@@ -189,7 +186,7 @@ class Anchored:
         held = torch.bincount(me.shard.y, minlength=p.shape[1]).to(p.device)
         said = {PREDICTIONS: p * held.to(p) if self.weighted else p, FUSIONS: z}
         weights = held[p.argmax(dim=1)] if self.weighted else torch.ones_like(p[:, 0])
-        said[WEIGHTS] = weights.to(torch.int32)
+        said |= {WEIGHTS: weights.to(torch.int32), COUNTS: held.to(torch.int32)}
         return {name: said[name] for name in self.upload_form()}
 
     def keep_agreed(self, me: Client, round_number: int, reply: Message) -> None:

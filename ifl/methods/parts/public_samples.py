@@ -1,11 +1,13 @@
 """Takes anchors of a round, predicts them, and learns from what was agreed on them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from ifl.client.client import Client
+from ifl.client.memory import Kept
 from ifl.client.steps import PORTION, frozen
 from ifl.errors import ConfigError
 from ifl.methods.parts.mixtures import Published
@@ -15,6 +17,15 @@ from ifl.seeding import rng
 def public(me: Client) -> Tensor | None:
     """Return the anchors (A, ...) that a client has, given or published; None where it has none."""
     return me.memory.of(Published).mixtures if me.anchors is None else me.anchors
+
+
+@dataclass
+class Agreed(Kept):
+    """Anchors of the last rounds and what was agreed on them, the newest at the end."""
+
+    anchor_places: list[Tensor] = field(default_factory=list)  # (rows,) int64 each
+    anchor_targets: list[Tensor] = field(default_factory=list)  # (rows, classes) each
+    anchor_fusions: list[Tensor] = field(default_factory=list)  # (rows, d) each
 
 
 def check_anchors(me: Client, rows: int, field: str = "method.rows") -> None:

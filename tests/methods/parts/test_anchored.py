@@ -15,9 +15,9 @@ from ifl.errors import ConfigError
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.methods.parts.agreement import agree
-from ifl.methods.parts.anchors import Agreed, Anchored
-from ifl.methods.parts.public_samples import fusion, places
+from ifl.methods.parts.agreement import agree, balanced
+from ifl.methods.parts.anchors import Anchored
+from ifl.methods.parts.public_samples import Agreed, fusion, places
 
 PUBLIC = HeldOut(40)
 
@@ -103,6 +103,39 @@ def test_predictions_count_by_the_samples_of_each_class(tiny: Build) -> None:
     assert torch.allclose(agreed.sum(dim=1), torch.ones(6))
     total = sum(m["p"] for m in told)
     assert torch.allclose(agreed, total / total.sum(dim=1, keepdim=True))  # type: ignore[union-attr]
+
+
+def test_balanced_predictions_have_the_class_shares_of_all_clients(tiny: Build) -> None:
+    method = IFL(tau=1, anchors=Anchored(rows=40, start=1, balance=True))
+    federation = tiny(method, partition=Classes(2), count=2, anchors=PUBLIC)
+    told = [Message(**method.anchors.told(me, 1)) for me in clients(federation)]
+    held = [torch.bincount(me.shard.y, minlength=CLASSES) for me in clients(federation)]
+    assert [m["n"].tolist() for m in told] == [h.tolist() for h in held]
+    p, plain = agree(told)["p"], agree([Message(p=m["p"]) for m in told])["p"]
+    shares = sum(held) / sum(held).sum()  # type: ignore[union-attr]
+    assert torch.allclose(p.sum(dim=1), torch.ones(40))
+    apart, apart_plain = ((q.mean(dim=0) - shares).abs().max() for q in (p, plain))
+    assert apart < apart_plain / 4
+
+
+def test_balancing_is_that_of_the_matrix_that_fits_rows_and_columns() -> None:
+    p = torch.tensor([[0.9, 0.1], [0.8, 0.2]])
+    found = balanced(p, torch.tensor([0.5, 0.5]), 50)
+    # a/b of the first row is 9/4 of that of the second, and both columns have the sum 1
+    assert torch.allclose(found, torch.tensor([[0.6, 0.4], [0.4, 0.6]]), atol=1e-3)
+    assert torch.equal(balanced(p, torch.tensor([1.0, 0.0])), torch.tensor([[1.0, 0.0]] * 2))
+
+
+def test_bytes_of_balanced_predictions_are_those_and_a_count_a_class(tiny: Build) -> None:
+    b, n = 8, 3
+    federation = tiny(IFL(tau=1, anchors=Anchored(rows=12, balance=True)), count=n, anchors=PUBLIC)
+    z, y, p = ("F32", [b, DIM], 4), ("U8", [b], 1), ("F32", [12, CLASSES], 4)
+    pool = {"z": ("F32", [n * b, DIM], 4), "y": ("U8", [n * b], 1), "p": p}
+    counts = ("I32", [CLASSES], 4)
+    told = 4 * 12 * CLASSES
+    up = b * (4 * DIM + 1) + told + 4 * CLASSES + header(z=z, y=y, p=p, n=counts)
+    down = n * b * (4 * DIM + 1) + told + header(**pool)
+    assert totals(federation, 2) == [(n * up, n * down)] * 2
 
 
 def test_a_row_that_nobody_speaks_of_is_uniform() -> None:

@@ -26,8 +26,9 @@ from ifl.federation.build import Federation
 from ifl.federation.participation import Participation
 from ifl.methods.ifl import IFL
 from ifl.methods.local import Local
-from ifl.methods.parts.anchors import Agreed, Anchored
+from ifl.methods.parts.anchors import Anchored
 from ifl.methods.parts.mixtures import Published, mixtures
+from ifl.methods.parts.public_samples import Agreed
 from ifl.vendors.absent import Absent
 
 

@@ -13,19 +13,20 @@ from ifl.analysis.studies.terms import terms
 from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
 
 ALPHA, FACTOR, RATE = "partition.alpha", "logit_adjustment", "optimizer.base.lr"
+BALANCE = "method.anchors.balance"
 MEAN, OWN = "mean over compositions", "own blocks on the client's own classes"
 TAU = 40  # of most runs
 PARTITIONS = ("classes", "dirichlet", "quantity", "iid")  # from skewed labels to alike
 
 
 def method_of(run: Run) -> str:
-    """Name the method; no communication says whether it teaches itself on anchors."""
+    """Name the method, and what of it is not as usual."""
     rows = run.config.get("method.anchors.rows")
-    return (
-        f"{run.method.title}, anchors"
-        if run.method.choice == "local" and rows
-        else run.method.title
-    )
+    if run.method.choice == "local" and rows:
+        return f"{run.method.title}, anchors"
+    if run.method.choice == "ifl_anchored" and not run.config.get(BALANCE):
+        return f"{run.method.title}, not balanced"
+    return run.method.title
 
 
 def partition_of(run: Run) -> str:
