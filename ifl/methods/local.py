@@ -43,10 +43,11 @@ class Local:
     def __post_init__(self) -> None:
         check_whole("local.tau", self.tau, 1)
         check_made_of("method.anchors", self.anchors, Anchored)
-        if self.anchors.send != "predictions" or self.anchors.mixtures:
+        told = self.anchors.send, self.anchors.mixtures, self.anchors.balance
+        if told != ("predictions", 0, False):
             raise ConfigError(
-                "method=local sends nothing, so that method.anchors.send and "
-                "method.anchors.mixtures are not for it; leave them out"
+                "method=local sends nothing, so that method.anchors.send, mixtures and balance are "
+                "not for it; leave them out"
             )
 
     def open(self, clients: Sequence[Client], training: Training) -> Server:

@@ -7,8 +7,7 @@ did, and nothing of its network is shown.
 Sources: distillation on public data, Li & Wang 2019, "FedMD", arXiv 1910.03581; sharpened averages,
 Itahara et al. 2021, "Distillation-Based Semi-Supervised Federated Learning", arXiv 2008.06180;
 a student that sees distorted what its teacher saw clean, Xie et al. 2020, "Self-Training With
-Noisy Student Improves ImageNet Classification", arXiv 1911.04252. The weights by class are this
-project's.
+Noisy Student Improves ImageNet Classification", arXiv 1911.04252. Weights by class are ours.
 """
 
 from collections.abc import Callable, Sequence
@@ -121,10 +120,14 @@ class Anchored:
         check_whole("method.anchors.mixtures", self.mixtures, 0)
         check_whole("method.anchors.mixed", self.mixed, 1)
         check_one_of("method.anchors.mix", self.mix, *MIXES)
+        if self.balance and (self.send == "z" or not self.weighted):
+            raise ConfigError(
+                "method.anchors.balance=true balances predictions that samples weigh; set "
+                "method.anchors.send=predictions, weighted=true, or balance=false"
+            )
         if self.mixtures and not self.rows:
             raise ConfigError(
-                f"method.anchors.mixtures={self.mixtures} are published to be predicted, and "
-                "method.anchors.rows=0 predicts none; raise it, or set method.anchors.mixtures=0"
+                f"method.anchors.mixtures={self.mixtures} are published to be predicted: set rows"
             )
 
     def check(self, me: Client, clients: int = 1) -> None:
