@@ -127,7 +127,7 @@ class Anchored:
             )
         if self.mixtures and not self.rows:
             raise ConfigError(
-                f"method.anchors.mixtures={self.mixtures} are published to be predicted: set rows"
+                f"method.anchors.mixtures={self.mixtures} needs method.anchors.rows of 1 or more"
             )
 
     def check(self, me: Client, clients: int = 1) -> None:

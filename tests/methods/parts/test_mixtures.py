@@ -170,7 +170,7 @@ def test_what_does_not_go_together_is_refused(tiny: Build) -> None:
         tiny(IFL(anchors=Anchored(rows=12, mixtures=10, mixed=121)))
     with pytest.raises(ConfigError, match="sends mixtures of samples and predictions, which priv"):
         tiny(IFL(anchors=some), privacy=Privacy(label_epsilon=4))
-    with pytest.raises(ConfigError, match="mixtures=3 are published to be predicted: set"):
+    with pytest.raises(ConfigError, match="mixtures=3 needs method.anchors.rows of 1"):
         Anchored(mixtures=3)
     with pytest.raises(ConfigError, match="mixed must be a whole number >= 1, got 0"):
         Anchored(mixed=0)
