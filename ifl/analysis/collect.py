@@ -172,8 +172,11 @@ def _told_apart(runs: Sequence[Run], notes: list[str]) -> list[Run]:
 
 
 def _data_settings(run: Run) -> str:
-    own = {k: v for k, v in run.config.items() if k.startswith("data.") or k == "validation"}
-    return repr((run.data, sorted(own.items(), key=str)))
+    """Return what says which samples a run has, where the data under its name are the same."""
+    told = ("data.", "anchors.", "validation")
+    own = {k: v for k, v in run.config.items() if k.startswith(told)}
+    taken = run.choices.get("anchors") == "held_out"  # away from the data, by the seed
+    return repr((run.data, sorted(own.items(), key=str), run.seed if taken else None))
 
 
 def _read(path: Path) -> Run:

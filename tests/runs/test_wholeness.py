@@ -140,6 +140,19 @@ def test_other_data_under_one_name_is_never_averaged(tmp_path: Path) -> None:
     assert sizes == [1, 1, 1, 2]
 
 
+def test_samples_that_are_taken_away_by_the_seed_make_no_other_data(tmp_path: Path) -> None:
+    held = "anchors=held_out"
+    for seed, digest in ((0, "aaaaaaaa"), (1, "bbbbbbbb")):
+        write_run(tmp_path / str(seed), f"seed={seed}", held, data_digest=digest)
+    write_run(tmp_path / "fewer", "seed=0", held, "anchors.count=9", data_digest="cccccccc")
+    write_run(tmp_path / "none", "seed=0", data_digest="dddddddd")
+    runs, notes = load_runs(tmp_path)
+    assert {run.data for run in runs} == {"Digits"}
+    assert notes == []
+    write_run(tmp_path / "other", "seed=1", held, "method=fsl", data_digest="eeeeeeee")
+    assert len({run.data for run in load_runs(tmp_path)[0]}) == 3
+
+
 def test_one_data_set_keeps_its_name(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path / str(seed), f"seed={seed}", data_digest="aaaaaaaa")

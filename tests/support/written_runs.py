@@ -22,7 +22,7 @@ CHOICES = {"data": "digits", "partition": "iid", "clients": "paper", "method": "
 CHOICES |= {"fusion": "d432", "local": "tau10", "optimizer": "momentum", "codec": "float32"}
 
 
-CHOICES |= {"augment": "none", "adversary": "none"}
+CHOICES |= {"augment": "none", "adversary": "none", "anchors": "none"}
 
 
 NAMES = {"digits": "Digits", "kmnist": "KMNIST", "kmnist10k": "KMNIST-10k"}
