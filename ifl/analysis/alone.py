@@ -16,7 +16,7 @@ from ifl.analysis.tables import Cell, Value, over_seeds
 ALONE = "local"  # the choice of conf/method
 MARK = "‡"
 SAME = ("clients.", "partition.", "data.", "augment.", "participation.", "batch_size", "validation")
-TAKEN = "anchors.count"  # samples that are dealt to nobody
+TAKEN = "anchors.count"  # with anchors=held_out: samples that are dealt to nobody
 OWN = ".fusion_dim"  # of a client's blocks: d, which may differ
 GAIN_MEAN, GAIN_OWN = "gain over alone, mean (points)", "gain over alone, own (points)"
 CROSS = "cross less local (points)"
@@ -39,11 +39,14 @@ def optimizer_name(run: Run) -> str:
 
 def recipe(run: Run) -> tuple[object, ...]:
     """Return what a run has to have in common with one that is compared to it."""
+    taken = run.choices.get("anchors") == "held_out"
     tau, falling = run.config["local.tau"], run.config.get("optimizer.decay_rounds")
     kept = {
         key: repr(value)
         for key, value in run.config.items()
-        if (key.startswith(SAME) or key == TAKEN) and not key.endswith(OWN) and value is not None
+        if (key.startswith(SAME) or (key == TAKEN and taken))
+        and not key.endswith(OWN)
+        and value is not None
     }
     steps = last(run, "round") * tau, falling and falling * tau
     return run.data, run.seed, steps, tuple(sorted(kept.items()))

@@ -54,6 +54,7 @@ def test_a_gain_is_over_own_blocks_alone_seed_by_seed(tmp_path: Path) -> None:
         "optimizer.decay_rounds=10",
         "seed=1",
         "validation=0.2",
+        "anchors=held_out",
     ],
 )
 def test_another_recipe_is_no_comparison(tmp_path: Path, other: str) -> None:

@@ -69,3 +69,19 @@ def test_families_are_those_of_the_clients_that_meet(tmp_path: Path) -> None:
         ten,
         "server",
     ]
+
+
+def test_own_blocks_on_the_own_class_mix_are_those_of_one_owner_or_the_server(
+    tmp_path: Path,
+) -> None:
+    # SQUARE: own blocks have 0.9 and 0.8; written_runs gives each pair its accuracy as that too
+    write_run(tmp_path / "own")
+    write_run(tmp_path / "server", "method=fl", matrix={("server", "server"): 0.7})
+    found = {run.method.choice: metrics.own_mix(run) for run in load_runs(tmp_path)[0]}
+    assert found == {"ifl": pytest.approx(0.85), "fl": pytest.approx(0.7)}
+
+
+def test_without_compositions_there_is_no_accuracy_on_the_own_class_mix(tmp_path: Path) -> None:
+    write_run(tmp_path / "none", matrix={("0", "1"): 0.2})
+    (run,) = load_runs(tmp_path)[0]
+    assert isnan(metrics.own_mix(run))
