@@ -12,6 +12,7 @@ from ifl.errors import IFLError
 from ifl.runs.folder import read_about
 from ifl.runs.identity import NOT_SETTINGS, flatten
 
+SWEEPER = "hydra.sweeper."
 ASIDE = tuple(f"{key}." for key in NOT_SETTINGS)
 
 
@@ -55,13 +56,19 @@ def repeats(command: str) -> bool:
 
 
 def wanted(path: Path, commands: Iterable[str]) -> list[dict[str, str]]:
-    """Return the runs that commands ask of an experiment: key and value of what sets one apart."""
-    sweeper: Any = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper") or {}
-    grids = [{**(sweeper.get("params") or {}), **g} for g in sweeper.get("grids") or [{}]]
+    """Return the runs that commands ask of an experiment: key and value of what sets one apart.
+
+    A command may replace the experiment's grids, hydra.sweeper.grids=[], or one of its lists.
+    """
+    its: Any = OmegaConf.select(OmegaConf.load(path), "hydra.sweeper") or {}
     jobs: dict[str, dict[str, str]] = {}
     for command in [c for c in commands if not repeats(c)] or [""]:
-        typed = [ready(word) for word in parted(shlex.split(command))[0] if "=" in word]
+        words = [ready(word) for word in parted(shlex.split(command))[0] if "=" in word]
+        typed = [word for word in words if not word.startswith(SWEEPER)]
         try:
+            told = OmegaConf.from_dotlist([word for word in words if word.startswith(SWEEPER)])
+            sweeper: Any = OmegaConf.merge(its, OmegaConf.select(told, SWEEPER[:-1]) or {})
+            grids = [{**(sweeper.get("params") or {}), **g} for g in sweeper.get("grids") or [{}]]
             spans = spanned(grids, typed)
         except Exception as error:
             raise IFLError(f"{path}: its grid cannot be read ({error})") from error

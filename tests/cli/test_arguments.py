@@ -161,3 +161,17 @@ def test_no_folder_called_tilde_is_made(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "argv", ["plot.py", "~/typed", "--out", "~/figures"])
     assert plot.main() == 0
     assert (tmp_path / "home" / "figures" / "results.md").is_file()
+
+
+def test_a_command_that_replaces_the_grids_asks_for_what_it_types_alone(tmp_path: Path) -> None:
+    path = tmp_path / "study.yaml"
+    path.write_text(
+        "hydra:\n  sweeper:\n    params: {seed: '0,1'}\n    grids: [{codec: 'int4,int8'}, {}]\n"
+    )
+    begin = "python scripts/run.py -m experiment=study"
+    assert len(wanted(path, [begin])) == 6
+    assert wanted(path, [f"{begin} hydra.sweeper.grids=[] local.tau=1,2 seed=0"]) == [
+        {"seed": "0", "local.tau": "1"},
+        {"seed": "0", "local.tau": "2"},
+    ]
+    assert {job["seed"] for job in wanted(path, [f"{begin} hydra.sweeper.params.seed=7"])} == {"7"}

@@ -13,9 +13,10 @@ from ifl.analysis.studies.terms import terms
 from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
 
 ALPHA, FACTOR, RATE = "partition.alpha", "logit_adjustment", "optimizer.base.lr"
-BALANCE = "method.anchors.balance"
+BALANCE, COUNT = "method.anchors.balance", "anchors.count"
 MEAN, OWN = "mean over compositions", "own blocks on the client's own classes"
 TAU = 40  # of most runs
+USUAL = {"anchors.count": 1000, "rows": 256, "partition.alpha": 0.1}  # in open/anchors
 PARTITIONS = ("classes", "dirichlet", "quantity", "iid")  # from skewed labels to alike
 
 
@@ -77,7 +78,7 @@ def draw(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw both accuracies of each method against the partitions."""
     names, methods = partitions(groups), by_method(groups)
     looks = dict(styled([next(iter(theirs.values())) for theirs in methods.values()]))
-    figure, all_axes = panels(2, 5, 5, sharey=True)
+    figure, all_axes = panels(2, 4, 4, sharey=True)
     for axes, what in zip(all_axes, (MEAN, OWN), strict=True):
         for method, theirs in methods.items():
             at = [place for place, name in enumerate(names) if name in theirs]
@@ -187,9 +188,36 @@ def claim_anchors(groups: Sequence[Group]) -> list[Claim]:
     return claims
 
 
+def need_of(run: Run) -> str:
+    """Name what of a run of open/anchors is not as usual."""
+    own = {
+        key: run.config.get(f"method.anchors.{key}") for key in ("rows", "mixtures", "mixed", "mix")
+    }
+    domain, count, rows = str(run.choices.get("anchors")), run.config.get(COUNT), own["rows"]
+    words = []
+    if own["mixtures"]:
+        words.append(f"mixtures {own['mix'] or 'across'} classes, m = {own['mixed'] or 8}")
+    elif domain != "held_out":
+        words.append(f"anchors={domain}")
+    elif count != USUAL[COUNT]:
+        words.append(f"{count} anchors")
+    if rows != min(USUAL["rows"], count or USUAL["rows"]):
+        words.append(f"{rows or 'no'} anchors a round")
+    if run.config[ALPHA] != USUAL[ALPHA]:
+        words.append(partition_of(run))
+    if not run.config.get(FACTOR):
+        words.append(f"{FACTOR}=0")
+    if not run.config.get(BALANCE):
+        words.append("not balanced")
+    for key in ("weighted", "distort"):
+        if run.config.get(f"method.anchors.{key}") is False:
+            words.append(f"{key}=false")
+    return ", ".join(words) or "as usual"
+
+
 def draw_anchors(groups: Sequence[Group]) -> dict[str, Figure]:
     """Draw accuracies against MB up, by group."""
-    figure, (axes,) = panels(1, 5, 6)
+    figure, (axes,) = panels(1, 4, 5)
     for group, style in styled(groups):
         at = [over_seeds(group.each(final("uplink_mb_per_client"))).mean]
         draw_points(axes, at, [group], final("accuracy_mean"), style, group.name)
@@ -205,5 +233,5 @@ def remark(groups: Sequence[Group]) -> list[str]:
 STUDIES = [
     Study("open/skew", name_of, draw, tabulate, claim, remark, folds=False),
     Study("open/skew_choices", setting_of, draw_choices, tabulate_all, claim_choices),
-    Study("open/anchors", None, draw_anchors, tabulate_all, claim_anchors, folds=False),
+    Study("open/anchors", need_of, draw_anchors, tabulate_all, claim_anchors, folds=False),
 ]
