@@ -8,14 +8,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 
-from ifl.client.adjustment import log_shares
 from ifl.client.divergence import Watch
 from ifl.client.habits import Habits, habits
 from ifl.client.learner import OWN, Batch, Home, Learner, placed
 from ifl.client.memory import Memory
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
-from ifl.client.steps import PORTION, batched
+from ifl.client.steps import PORTION, batched, log_shares
 from ifl.data.augment import check_augment
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError

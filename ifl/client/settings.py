@@ -95,7 +95,7 @@ class Training:
         augment: of the samples of every batch.
         precision: in which blocks compute, "float32" or "bfloat16"; weights stay float32.
         logit_adjustment: factor of the log class shares that a client adds to logits in the loss
-            of its own samples (``ifl.client.adjustment``); 0 for none, 1 for the source's.
+            of its own samples (``ifl.client.steps.log_shares``); 0 for none, 1 for the source's.
 
     Raises:
         ConfigError: the batch size, the seed or the adjustment is out of range, or there is no

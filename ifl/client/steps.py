@@ -1,7 +1,10 @@
-"""Takes training steps: optimisers, descent, frozen blocks, falling learning rates.
+"""Takes training steps: optimisers, descent, frozen blocks, adjusted losses, falling rates.
 
 Source of the falling rates: Loshchilov & Hutter 2017, "SGDR: Stochastic Gradient Descent with
-Warm Restarts", equation 5, without restarts.
+Warm Restarts", equation 5, without restarts. Of the adjusted losses: Menon et al. 2021, "Long-tail
+learning via logit adjustment", arXiv 2007.07314, equation 10; in federated learning Zhang et al.
+2022, "Federated Learning with Label Distribution Skew via Logits Calibration", arXiv 2209.00189,
+whose term is another one.
 """
 
 import math
@@ -56,6 +59,18 @@ def batched(x: Tensor, y: Tensor, rows: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield consecutive batches of at most ``rows`` samples of x (n, ...) and y (n,)."""
     for start in range(0, len(y), rows):
         yield x[start : start + rows], y[start : start + rows]
+
+
+def log_shares(y: Tensor, classes: int) -> Tensor:
+    """Return the log of each class's share of labels y (n,) int64: (classes,) float32.
+
+    A client that lacks a class meets no sample that speaks for it, and each local step pushes its
+    logit down: what was learned of it from others is lost. With these added to the logits in the
+    loss, and in the loss alone, a network learns what tells classes apart, not how many of each
+    there are. A class without a sample counts as if it had one, since the log of none is no number.
+    """
+    counts = torch.bincount(y, minlength=classes).to(torch.float32)
+    return (counts.clamp(min=1) / len(y)).log()
 
 
 def anneal(optimizers: Iterable[Optimizer], round_number: int, rounds: int) -> None:

@@ -9,8 +9,8 @@ from conftest import Build, clients, composed, options, play
 from torch.nn.functional import cross_entropy
 
 from ifl.cli.build import assemble
-from ifl.client.adjustment import log_shares
 from ifl.client.client import Client
+from ifl.client.steps import log_shares
 from ifl.federation.build import Federation
 from ifl.methods.ifl import IFL
 from ifl.runs.identity import fingerprint

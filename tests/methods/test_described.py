@@ -18,7 +18,7 @@ from ifl.runs.method import method_entry
 UPLOADS = {"each round": [True, True], "once": [True, False], "never": [False, False]}
 
 
-LATER_KINDS = {"logits", "factor", "held", "p", "za", "w", "ask"}
+LATER_KINDS = {"n", "logits", "factor", "held", "p", "za", "w", "ask"}
 
 
 def federation(typed: str) -> Federation:

@@ -23,7 +23,7 @@ TYPED = {  # a few points of each grid
     "open/privacy": "seed=0",
     "open/late_vendor": "seed=0,1",
     "open/byzantine": "seed=0,1 adversary=none,label_flip method.robust=none,median",
-    "open/skew": "seed=0,1 partition.alpha=0.1,1",
+    "open/skew": "seed=0,1",
     "open/skew_choices": "seed=0 optimizer.lr=0.01",
     "open/anchors": "seed=0",
     "beyond/pareto": "seed=0",
