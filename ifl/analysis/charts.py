@@ -96,6 +96,7 @@ def draw_points(
 
     Where the interval says nothing, as that of two seeds, their values are drawn in its place.
     """
+    style = {key: value for key, value in style.items() if key != "gid"}  # a grey one is named too
     values = [pd.Series(group.each(measure), dtype=float).dropna() for group in groups]
     means, halves = [v.mean() for v in values], [half_width(v) for v in values]
     if np.isnan(means).all():
