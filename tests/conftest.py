@@ -1,7 +1,7 @@
 """Shared by all tests: compositions of the real configuration, and a tiny federation."""
 
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from functools import cache, partial
 from pathlib import Path
@@ -183,6 +183,14 @@ def tiny() -> Build:
 
 def parameters(module: torch.nn.Module) -> list[torch.Tensor]:
     return [p.detach().clone() for p in module.parameters()]
+
+
+def tensors(state: Any) -> list[torch.Tensor]:
+    """Return all tensors of a state, in its order."""
+    if isinstance(state, torch.Tensor):
+        return [state]
+    nested = state.values() if isinstance(state, Mapping) else state
+    return [t for v in nested for t in tensors(v)] if isinstance(state, Mapping | list) else []
 
 
 def equal(first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> bool:

@@ -14,7 +14,7 @@ from ifl.client.learner import OWN, Batch, Home, Learner, placed
 from ifl.client.memory import Memory
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
-from ifl.client.steps import PORTION, batched, log_shares
+from ifl.client.steps import PORTION, batched
 from ifl.data.augment import check_augment
 from ifl.data.dataset import Shard
 from ifl.errors import ConfigError
@@ -202,8 +202,7 @@ class Client:
         With ``logit_adjustment`` the logits are adjusted to the classes of the shard.
         """
         if factor := self.training.logit_adjustment:
-            shares = log_shares(self.shard.y, logits.shape[1])
-            logits = logits + factor * shares.to(logits.device)
+            logits = logits + factor * self.learner.log_shares(logits.shape[1])
         return cross_entropy(logits, y)
 
     def step(

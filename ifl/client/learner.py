@@ -18,7 +18,7 @@ from ifl.client.precision import compute_in
 from ifl.client.privacy import Disclosure
 from ifl.client.settings import Training
 from ifl.client.state import learner_state, load_learner
-from ifl.client.steps import optimizer_of
+from ifl.client.steps import log_shares, optimizer_of
 from ifl.data.dataset import Shard
 from ifl.models import SplitModel
 from ifl.runs.checkpoint import State
@@ -116,6 +116,13 @@ class Learner:
             stream = rng(self._training.seed, "client", self._number, "privacy", "labels")
             self.told = response(self.y, stream)
         self.order = torch.empty(0, dtype=torch.int64)
+        self._log_shares: Tensor | None = None  # (C,), from the first loss that is adjusted
+
+    def log_shares(self, classes: int) -> Tensor:
+        """Return the log of each class's share of the shard: (classes,), worked out once."""
+        if self._log_shares is None:
+            self._log_shares = log_shares(self.y.cpu(), classes).to(self.y.device)
+        return self._log_shares
 
     def batch(self) -> Batch:
         """Return the next mini-batch."""

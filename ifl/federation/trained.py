@@ -39,8 +39,8 @@ KINDS = ("base", "modular")
 class Trained:
     """A finished run: what it is, its tables, and its trained blocks in evaluation mode.
 
-    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them, and returns z (B, d); a
-    modular block turns z into logits (B, classes). All float32.
+    A base block takes samples as ``ifl.Shard(x, y).inputs()`` gives them, images (B, C, H, W) in
+    [-1, 1], and returns z (B, d); a modular block turns z into logits (B, classes). All float32.
 
     Args:
         path: the run's folder.

@@ -2,14 +2,13 @@
 
 import contextlib
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from commands import QUICK, command, only_run
-from conftest import NARROW, SMALL, Build, composed, equal, play
+from conftest import NARROW, SMALL, Build, composed, equal, play, tensors
 from interrupted import assert_equal_files
 
 import ifl
@@ -58,13 +57,6 @@ def small(*overrides: str) -> Federation:
     narrow = () if "clients=cnn_homogeneous" in overrides else NARROW
     tiny = ("batch_size=2", "local.tau=1", "fusion.dim=16", *HALF)
     return assemble(composed(*tiny, *narrow, *overrides))
-
-
-def tensors(state: Any) -> list[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        return [state]
-    nested = state.values() if isinstance(state, Mapping) else state
-    return [t for v in nested for t in tensors(v)] if isinstance(state, Mapping | list) else []
 
 
 def played(

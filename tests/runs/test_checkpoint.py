@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -17,7 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from conftest import EVERY, NARROW, SMALL, Build, composed, equal, options
+from conftest import EVERY, NARROW, SMALL, Build, composed, equal, options, tensors
 from interrupted import SCRIPT, TYPED, assert_equal_files, here
 from liars import Liar
 from torch import nn
@@ -63,13 +63,6 @@ def small(*overrides: str) -> Federation:
     narrow = () if "clients=paper" in overrides else NARROW
     tiny = ("clients.count=2", "batch_size=4", "local.tau=1", "fusion.dim=16")
     return assemble(composed(*tiny, *narrow, *overrides))
-
-
-def tensors(state: Any) -> list[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        return [state]
-    nested = state.values() if isinstance(state, Mapping) else state
-    return [t for v in nested for t in tensors(v)] if isinstance(state, Mapping | list) else []
 
 
 def tear_lines(path: Path) -> None:

@@ -19,7 +19,7 @@ from ifl.analysis.studies.terms import ROUNDS, whose
 from ifl.analysis.tables import PERCENT, Cell, Table, over_seeds
 
 FORMAT = ("codec.", "fusion.", "optimizer.")  # what all methods are tried with
-OWN = ("local", "fml", "feddistill")  # predict with their own network
+OWN = ("local", "fml", "feddistill", "fedmd", "ds_fl")  # predict with their own network
 WITHIN = 1.0  # points below a method's best that a cheaper format may be
 
 

@@ -9,6 +9,7 @@ from ifl.analysis.collect import Group, Run
 from ifl.analysis.looks import styled
 from ifl.analysis.metrics import own_mix
 from ifl.analysis.studies.base import Claim, Study, accuracy_of, final, outcome
+from ifl.analysis.studies.beyond import choices
 from ifl.analysis.studies.terms import terms
 from ifl.analysis.tables import PERCENT, Cell, Table, Value, over_seeds
 
@@ -135,7 +136,7 @@ def draw_choices(groups: Sequence[Group]) -> dict[str, Figure]:
         for method, first in firsts.items():
             same = [group for group in there if method_of(group.runs[0]) == method]
             rates = [float(group.setting(RATE)) for group in same]
-            draw_points(axes, rates, same, chosen_by(first), looks[first], method)
+            draw_points(axes, rates, same, choices.measure, looks[first], method)
         every = sorted({float(group.setting(RATE)) for group in there})
         along(axes, every, [f"{rate:g}" for rate in every])
         axes.set(title=f"{FACTOR}={factor}", xlabel="learning rate", ylim=(0, 100))
@@ -155,13 +156,7 @@ def chosen(groups: Sequence[Group]) -> dict[str, Group]:
 
 def worth(group: Group) -> float:
     """Return what settings are chosen by (%), over seeds."""
-    return over_seeds(group.each(chosen_by(group))).mean
-
-
-def chosen_by(group: Group) -> Callable[[Run], float]:
-    """Return the measure by which settings of a method are chosen."""
-    own = group.method.choice in ("local", "fedmd", "ds_fl")  # predict with their own network
-    return final("accuracy_local" if own else "accuracy_mean")
+    return over_seeds(group.each(choices.measure)).mean
 
 
 def claim_choices(groups: Sequence[Group]) -> list[Claim]:
